@@ -1,0 +1,198 @@
+"""The command line: parsing only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.training.recipe import Recipe
+
+RECIPES = files("scaleprotoseg") / "recipes"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; ends the process with 0, or with one line on standard error and 1 (2 for bad arguments)."""
+    _quiet_libraries()
+    parser, commands = _parser()
+    try:
+        parsed = parser.instantiate(parser.parse_args(list(sys.argv[1:] if arguments is None else arguments)))
+        commands[parsed.command](parsed[parsed.command])
+    except ArgumentError as error:
+        _fail(str(error), 2)
+    except UserError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
+def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
+    parser = ArgumentParser(
+        prog="scaleprotoseg",
+        description="Train, measure, explain and correct segmentation models that explain themselves.",
+        exit_on_error=False,
+    )
+    subcommands = parser.add_subcommands(dest="command")
+    commands: dict[str, Callable[[Namespace], None]] = {}
+
+    def add(name: str, run: Callable[[Namespace], None], description: str) -> ArgumentParser:
+        sub = ArgumentParser(description=description, exit_on_error=False)
+        subcommands.add_subcommand(name, sub, help=description)
+        commands[name] = run
+        return sub
+
+    sub = add("demo", _demo, "The whole pipeline on the drawn street scenes, then metrics and the report.")
+    sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    sub.add_argument("--seed", type=int, default=0, help="of all random numbers")
+
+    sub = add("train", _train, "All phases of a recipe; any key of the recipe can be given as --key value.")
+    sub.add_argument("--config", action=RecipeFile, help=f"a recipe file, or one of {', '.join(_recipe_names())}")
+    sub.add_argument("--out", type=Path, help="folder of the run; runs/<data>-<method> by default")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    sub.add_class_arguments(Recipe)
+
+    sub = add("evaluate", _evaluate, "Mean and per-class IoU, pixel accuracy and sparsity of a model on a split.")
+    _add_bundle(sub)
+    _add_data(sub, default_split="val")
+    sub.add_argument("--out", type=Path, help="also write the metrics to this JSON file")
+
+    sub = add("predict", _predict, "Index masks (PNG) and colour overlays of pictures of any size.")
+    _add_bundle(sub)
+    sub.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
+    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.png and NAME_overlay.jpg")
+
+    sub = add("explain", _explain, "A page on one picture: click any pixel to see why it got its class.")
+    _add_bundle(sub)
+    sub.add_argument("image", type=Path, help="a picture")
+    sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
+
+    sub = add("report", _report, "A page on the model itself: classes, groups, prototypes, sources, metrics.")
+    _add_bundle(sub)
+    _add_data(sub, default_split="val", required=False)
+    sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
+
+    sub = add("check-data", _check_data, "Finds what would break a training, before training.")
+    _add_data(sub, default_split=None)
+    return parser, commands
+
+
+def _add_bundle(sub: ArgumentParser) -> None:
+    sub.add_argument("bundle", help="the model folder of a run, or a Hugging Face Hub id")
+
+
+def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = True) -> None:
+    sub.add_argument("--data", required=required, help="a data set's name, or a folder with images/ and masks/")
+    sub.add_argument("--root", type=Path, help="the folder of a named data set")
+    sub.add_argument("--split", default=default_split, help="train, val or test")
+
+
+class RecipeFile(ActionConfigFile):  # type: ignore[misc]
+    """A recipe by its packaged name or by its path."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Reads the recipe into the configuration."""
+        super().__call__(parser, cfg, str(_recipe_path(str(values))), option_string)
+
+
+def _recipe_names() -> list[str]:
+    root = Path(str(RECIPES))
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def _recipe_path(name: str) -> Path:
+    """The file of a recipe; a data set's name alone means its scaleprotoseg recipe."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise UserError(f"{name}: no such recipe file; check the path")
+        return Path(name)
+    for candidate in (name, f"{name}/scaleprotoseg"):
+        if candidate in _recipe_names():
+            return Path(str(RECIPES)) / f"{candidate}.yaml"
+    close = get_close_matches(name, _recipe_names(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(_recipe_names())}"
+    raise UserError(f"{name}: no such recipe; {hint}")
+
+
+def _recipe(arguments: Sequence[str]) -> Recipe:
+    """The recipe that ``train`` would read from these arguments."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action=RecipeFile)
+    parser.add_class_arguments(Recipe)
+    return _as_recipe(parser, parser.parse_args(list(arguments)))
+
+
+def _as_recipe(parser: ArgumentParser, parsed: Namespace) -> Recipe:
+    values = parser.instantiate(parsed)
+    return Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
+
+
+def _demo(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import demo
+
+    methods = ("deeplabv2", "scaleprotoseg")
+    black_box, explaining = (
+        _recipe(["--config", f"scenes/{method}", "--seed", str(parsed.seed)]) for method in methods
+    )
+    demo(black_box, explaining, parsed.out, parsed.resume)
+
+
+def _train(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import train
+
+    recipe = Recipe(**{field.name: parsed[field.name] for field in fields(Recipe)})
+    train(recipe, parsed.out or Path("runs") / f"{Path(recipe.data.name).name}-{recipe.method}", parsed.resume)
+
+
+def _evaluate(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import evaluate
+
+    evaluate(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out)
+
+
+def _predict(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import predict
+
+    predict(parsed.bundle, parsed.images, parsed.out)
+
+
+def _explain(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import explain
+
+    explain(parsed.bundle, parsed.image, parsed.out)
+
+
+def _report(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import report
+
+    report(parsed.bundle, parsed.out, parsed.data, parsed.root, parsed.split)
+
+
+def _check_data(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import check_data
+
+    if not check_data(parsed.data, parsed.root, parsed.split):
+        raise SystemExit(1)
+
+
+def _quiet_libraries() -> None:
+    """Leaves the user our own lines: libraries' banners, tips and internal deprecations stay out."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for name in ("lightning.pytorch", "lightning.fabric", "httpx", "timm", "torch", "PIL"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|timm|torchmetrics|PIL)\..*")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    line = " ".join(message.encode("utf-8", "replace").decode("utf-8").split())
+    print(f"error: {line}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,75 @@
+"""What every data set gives: samples with an image, its labels, and sometimes its parts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch.utils.data import Dataset
+
+from scaleprotoseg.data.labels import LabelTable
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and what is known of it.
+
+    Attributes:
+        name: Unique within its split (the file's stem).
+        image: The picture, mode RGB, at its own size.
+        mask: (H, W) train ids, ``VOID`` where unlabelled; None if the picture has no labels (test sets).
+        parts: (H, W) part ids of the data set's :class:`PartTable`, 0 = no part; None without part labels.
+    """
+
+    name: str
+    image: Image.Image
+    mask: npt.NDArray[np.uint8] | None = None
+    parts: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class PartTable:
+    """The annotated parts of classes.
+
+    Attributes:
+        names: Part names; part id = position + 1, for 0 means "no part".
+        classes: The class name each part belongs to.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+class SegmentationDataset(Dataset[Sample], ABC):
+    """One split of a data set.
+
+    Attributes:
+        name: Name of the data set, as on the command line.
+        split: ``train``, ``val`` or ``test``.
+        labels: Its classes.
+        parts: Its parts, or None.
+    """
+
+    name: str
+    split: str
+    labels: LabelTable
+    parts: PartTable | None = None
+
+    @property
+    @abstractmethod
+    def sample_names(self) -> list[str]:
+        """Names of all samples, in order, without reading them."""
+
+    def __len__(self) -> int:
+        return len(self.sample_names)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one sample.
+
+        Raises:
+            UserError: If its files are unreadable, disagree in size, or hold values outside the label table.
+        """

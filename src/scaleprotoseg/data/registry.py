@@ -1,0 +1,98 @@
+"""Opening data by name or by path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaleprotoseg.data.camvid import camvid
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.folder import folder, folder_splits
+from scaleprotoseg.data.scenes import scenes
+from scaleprotoseg.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a data set known by name is opened.
+
+    Attributes:
+        open: Takes the root folder and the split, gives the data set.
+        layout: What the root folder holds; None if the data set needs no folder (its root may then be None).
+        splits: The splits there are.
+    """
+
+    open: Callable[..., SegmentationDataset]
+    layout: str | None = None
+    splits: tuple[str, ...] = ("train", "val", "test")
+
+
+READERS: dict[str, Reader] = {
+    "scenes": Reader(scenes),
+    "camvid": Reader(camvid, layout="train/, trainannot/, val/, valannot/, test/, testannot/"),
+}
+"""The data sets known by name; a new one is one line here."""
+
+
+def open_dataset(name_or_dir: str, split: str, root: Path | None = None) -> SegmentationDataset:
+    """Opens one split of a known data set or of a person's own folder.
+
+    A known name comes before a folder of the same name; write ``./name`` for the folder.
+
+    Args:
+        name_or_dir: A name in :data:`READERS`, or the path of a folder with ``images/`` and ``masks/``.
+        split: One of :func:`data_splits`.
+        root: Where a known data set lies.
+
+    Raises:
+        UserError: If the name, the split or a folder is unknown, or files do not fit together.
+    """
+    reader = READERS.get(name_or_dir)
+    if reader is None:
+        return folder(_own_folder(name_or_dir, root), split)
+    if split not in reader.splits:
+        raise UserError(f"{name_or_dir}: has no split {split!r}; choose from {', '.join(reader.splits)}")
+    if reader.layout is not None:
+        if root is None:
+            raise UserError(f"{name_or_dir} needs its folder: --root DIR with {reader.layout}")
+        _check_folder(root)
+    return reader.open(root, split)
+
+
+def data_splits(name_or_dir: str, root: Path | None = None) -> tuple[str, ...]:
+    """The splits of a known data set or of a person's own folder.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    reader = READERS.get(name_or_dir)
+    return folder_splits(_own_folder(name_or_dir, root)) if reader is None else reader.splits
+
+
+def _own_folder(name_or_dir: str, root: Path | None) -> Path:
+    """The path of a person's own folder."""
+    path = Path(name_or_dir).expanduser()
+    if not path.exists() and len(path.parts) == 1:
+        close = difflib.get_close_matches(name_or_dir.lower(), READERS, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(
+            f"{name_or_dir}: neither a known data set nor a folder; {meant}known are {', '.join(READERS)}, "
+            "or name a folder with images/ and masks/"
+        )
+    _check_folder(path)
+    if root is not None:
+        raise UserError(f"{path}: --root is only for data sets known by name ({', '.join(READERS)}); leave it out")
+    return path
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        if not path.is_dir():
+            raise UserError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; check the path")
+    except PermissionError as error:
+        raise UserError(f"{path}: may not be looked at (permission denied); change its permissions") from error
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(f"{path}: may not be read (permission denied); change its permissions")

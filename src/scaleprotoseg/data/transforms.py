@@ -1,0 +1,123 @@
+"""What happens to a picture on its way into training; evaluation uses nothing from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as TF
+
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.errors import UserError
+
+CACHE_BYTES = 1 << 30
+"""Resized pictures are kept in memory up to this many bytes, so that each is decoded once."""
+
+Size = Callable[[int, int], tuple[int, int]]
+"""Width and height of a picture to the (height, width) it is trained at."""
+
+
+class RandomScale(v2.Transform):
+    """Resizes picture and mask together by one random factor.
+
+    Args:
+        scale: Smallest and largest factor; drawn uniformly.
+    """
+
+    def __init__(self, scale: tuple[float, float]) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draws the new size."""
+        height, width = v2.query_size(flat_inputs)
+        factor = float(torch.empty(1).uniform_(*self.scale))
+        return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Resizes one of picture and mask: bilinear with antialiasing, or nearest."""
+        return self._call_kernel(TF.resize, inpt, **params, antialias=True)
+
+
+def augmentation(crop: tuple[int, int], scale: tuple[float, float], mean: tuple[float, ...]) -> v2.Compose:
+    """Random scale, crop and horizontal flip (paper, section 4.1).
+
+    Args:
+        crop: (height, width) after cropping; smaller pictures are padded with the mean, their masks with void.
+        scale: Smallest and largest random factor.
+        mean: Channel means in 0-1.
+    """
+    fill = {tv_tensors.Image: [round(255 * value) for value in mean], tv_tensors.Mask: VOID}
+    return v2.Compose(
+        [
+            RandomScale(scale),
+            v2.RandomCrop(list(crop), pad_if_needed=True, fill=fill),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
+    """An endless, reproducible stream of augmented pictures.
+
+    Item ``i`` depends on the seed and on ``i`` alone: every pass over the data has its own order, and every item its
+    own random numbers. So a training can be taken up at any step, with any number of workers, unchanged.
+
+    Args:
+        dataset: Labelled pictures.
+        size: The size pictures have before augmentation.
+        transform: The augmentation, random through torch's generator.
+        seed: Any integer.
+        length: Items in the stream.
+    """
+
+    def __init__(
+        self, dataset: SegmentationDataset, size: Size, transform: v2.Transform, seed: int, length: int
+    ) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.transform = transform
+        self.seed = seed
+        self.length = length
+        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self._cached_bytes = 0
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """One augmented item.
+
+        Returns:
+            (3, h, w) uint8 picture and (h, w) uint8 train ids.
+        """
+        lap, position = divmod(index, len(self.dataset))
+        if self._order[0] != lap:
+            self._order = lap, np.random.default_rng([self.seed, lap]).permutation(len(self.dataset))
+        image, mask = self._resized(int(self._order[1][position]))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.default_rng([self.seed, index, 1]).integers(2**62)))
+            image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor)
+
+    def _resized(self, index: int) -> tuple[Tensor, Tensor]:
+        if index in self._cache:
+            return self._cache[index]
+        sample = self.dataset[index]
+        if sample.mask is None:
+            raise UserError(f"{self.dataset.name}: {sample.name} has no mask; training needs one for every picture")
+        size = list(self.size(sample.image.width, sample.image.height))
+        image = TF.resize(TF.pil_to_tensor(sample.image), size, antialias=True)
+        mask = TF.resize(tv_tensors.Mask(torch.from_numpy(sample.mask)), size).as_subclass(Tensor)
+        if self._cached_bytes < CACHE_BYTES:
+            self._cache[index] = image, mask
+            self._cached_bytes += image.nbytes + mask.nbytes
+        return image, mask

@@ -1,0 +1,9 @@
+"""The one exception for what a user can mend."""
+
+
+class UserError(Exception):
+    """A mistake in the user's input: a file, a recipe, an argument.
+
+    The message is one line that names the file (or key), says what is wrong and what to do. The command
+    line prints it without a traceback and ends with a non-zero exit code.
+    """

@@ -1,0 +1,82 @@
+"""All scores of a model on a split, as ``metrics.json`` holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.evaluation.segmentation import score_segmentation
+from scaleprotoseg.evaluation.sparsity import sparsity
+from scaleprotoseg.model.network import Network
+
+VERSIONED = ("scaleprotoseg", "torch", "torchvision", "timm", "lightning")
+
+
+def measure(
+    network: Network,
+    dataset: SegmentationDataset,
+    seed: int | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[str, Any]:
+    """Measures a model.
+
+    Args:
+        network: In eval mode.
+        dataset: A labelled split.
+        seed: Of the training, if known.
+        progress: Wraps the picture indices to show progress.
+
+    Returns:
+        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured.
+    """
+    scores = score_segmentation(network, dataset, progress)
+    iou = {
+        name: None if math.isnan(value) else value
+        for name, value in zip(network.labels.names, scores.iou.tolist(), strict=True)
+    }
+    return {
+        "method": network.method,
+        "data": dataset.name,
+        "split": dataset.split,
+        "num_images": scores.num_images,
+        "miou": None if math.isnan(scores.miou) else scores.miou,
+        "pixel_accuracy": None if math.isnan(scores.pixel_accuracy) else scores.pixel_accuracy,
+        "iou": iou,
+        "consistency": None,
+        "stability": None,
+        "sparsity": asdict(sparsity(network)),
+        "overlap": None,
+        "seed": seed,
+        "versions": {name: version(name) for name in VERSIONED},
+    }
+
+
+def render(metrics: dict[str, Any], console: Console) -> None:
+    """Prints the scores as a table."""
+    where = f"{metrics['method']} on {metrics['data']} ({metrics['split']}, {metrics['num_images']} pictures)"
+    table = Table(title=escape(where), title_justify="left")
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for name, value in metrics["iou"].items():
+        table.add_row(escape(name), _share(value))
+    table.add_section()
+    table.add_row("mean IoU", _share(metrics["miou"]), style="bold")
+    table.add_row("pixel accuracy", _share(metrics["pixel_accuracy"]))
+    counts = metrics["sparsity"]
+    if counts["prototypes_total"] is not None:
+        table.add_row("prototypes used", f"{counts['prototypes_used']} of {counts['prototypes_total']}")
+    if counts["members_per_group"] is not None:
+        table.add_row("members per group", f"{counts['members_per_group']:.2f}")
+    console.print(table)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,83 @@
+"""What a network is made of, as plain typed values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How a picture becomes the network's input.
+
+    Attributes:
+        size: Pictures are resized to this before the network sees them: one number is the length of the shorter
+            side, two numbers are (height, width), None keeps every picture at its own size.
+        mean: Channel means taken off, in 0-1.
+        std: Channel deviations divided by, in 0-1.
+    """
+
+    size: int | tuple[int, int] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The dilated CNN that reads the picture.
+
+    Attributes:
+        name: Any timm model that offers ``features_only`` and ``output_stride``.
+        stage: Which of its feature stages feeds the pyramid; -1 is the last. An earlier stage is several times
+            cheaper, because at output stride 8 the last stage holds most of the multiply-adds.
+        output_stride: Pixels of the picture per cell of the feature map.
+        pretrained: Start from timm's pretrained weights (needs the network once).
+    """
+
+    name: str = "resnet18"
+    stage: int = -1
+    output_stride: Literal[8, 16, 32] = 8
+    pretrained: bool = False
+
+
+@dataclass(frozen=True)
+class PyramidConfig:
+    """Parallel dilated 3x3 convolutions over the feature map (METHOD: multi-scale pyramid).
+
+    Attributes:
+        dilations: One branch each; the reach of a branch is its dilation times the output stride, in pixels.
+        channels: Width of each branch. A ``direct`` head has as many as classes instead.
+        fuse: ``keep`` sets the branches side by side (one scale each), ``sum`` adds them into one scale.
+    """
+
+    dilations: tuple[int, ...] = (6, 12, 18, 24)
+    channels: int = 64
+    fuse: Literal["keep", "sum"] = "keep"
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What turns pyramid maps into class scores.
+
+    Attributes:
+        kind: ``direct``: the summed pyramid branches are the scores (DeepLabv2); ``linear``: a 1x1 convolution
+            on the pyramid; ``prototypes``: similarities to prototypes, linearly combined (ProtoSeg, and the first
+            stage of ScaleProtoSeg). Groups come later, in the curriculum.
+        prototypes: Prototypes per class and scale.
+    """
+
+    kind: Literal["direct", "linear", "prototypes"] = "prototypes"
+    prototypes: int = 3
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Encoder, pyramid and head: DeepLabv2, ProtoSeg and ScaleProtoSeg differ in these values alone."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    input: InputConfig = field(default_factory=InputConfig)

@@ -1,0 +1,112 @@
+"""Streaming search for the training patches nearest to each prototype, in one pass over the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.model.inference import require_prototypes, to_tensor
+from scaleprotoseg.model.network import Network
+
+
+@dataclass
+class Nearest:
+    """The k nearest patches of P prototypes, nearest first.
+
+    Attributes:
+        distance: (P, k) squared distances, infinite where fewer than k patches exist.
+        image: (P, k) index of the picture in the data set, -1 where there is none.
+        cell: (P, k) flat index of the cell on that picture's feature map.
+        grid: (P, k, 2) height and width of that feature map.
+        label: (P, k) class of the patch.
+        latent: (P, k, D) latent vectors at the prototypes' scales.
+    """
+
+    distance: Tensor
+    image: Tensor
+    cell: Tensor
+    grid: Tensor
+    label: Tensor
+    latent: Tensor
+
+
+def feature_labels(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, H, W) train ids nearest-resized (pixel centres) to (B, h, w)."""
+    return F.interpolate(mask[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+
+
+@torch.inference_mode()
+def nearest_patches(
+    network: Network,
+    dataset: SegmentationDataset,
+    k: int = 1,
+    own_class: bool = True,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Nearest:
+    """Finds every prototype's k nearest patches among all labelled cells of a data set.
+
+    Every picture is run by itself and at full size, so nothing depends on how pictures are batched. Equal
+    distances go to the picture that comes first, then to the cell that comes first.
+
+    Args:
+        network: With prototypes, in eval mode.
+        dataset: Labelled pictures, un-augmented.
+        k: Patches per prototype.
+        own_class: Only cells labelled with the prototype's class count; else all but void.
+        progress: Wraps the picture indices to show progress.
+    """
+    require_prototypes(network)
+    prototypes = network.prototypes
+    assert prototypes is not None
+    device, count, width = network.mean.device, len(prototypes), prototypes.vectors.shape[1]
+    empty = torch.full((count, k), -1, device=device)
+    best = Nearest(
+        torch.full((count, k), torch.inf, device=device),
+        empty, empty.clone(), empty[..., None].repeat(1, 1, 2), empty.clone(),
+        torch.zeros(count, k, width, device=device),
+    )  # fmt: skip
+    for index in progress(range(len(dataset))):
+        _update(best, _patches(network, dataset[index], index, k, own_class))
+    return best
+
+
+def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bool) -> Nearest:
+    """The k best patches of one picture, on its own."""
+    prototypes = network.prototypes
+    assert prototypes is not None and sample.mask is not None
+    device = network.mean.device
+    image = to_tensor(sample.image, network.config.input).to(device)
+    latent = torch.sigmoid(network.pyramid_map((image[None] - network.mean) / network.std).float())
+    distances = prototypes(latent)[0].flatten(1)
+    grid = latent.shape[-2:]
+    labels = feature_labels(torch.from_numpy(sample.mask)[None], (grid[0], grid[1])).flatten().to(device)
+    allowed = labels == prototypes.prototype_class[:, None] if own_class else (labels != VOID)[None]
+    ordered, cells = distances.masked_fill(~allowed, torch.inf).sort(dim=1, stable=True)
+    ordered, cells = ordered[:, :k], cells[:, :k]
+    found = ordered.isfinite()
+    per_scale = latent[0].reshape(prototypes.num_scales, -1, grid[0] * grid[1])
+    vectors = per_scale[prototypes.prototype_scale[:, None], :, cells]
+    return Nearest(
+        ordered,
+        torch.where(found, index, -1),
+        torch.where(found, cells, -1),
+        torch.tensor(grid, device=device).expand(*cells.shape, 2),
+        torch.where(found, labels[cells], -1),
+        vectors,
+    )
+
+
+def _update(best: Nearest, new: Nearest) -> None:
+    """Merges the patches of a later picture into the best so far; the earlier one wins a tie."""
+    k = best.distance.shape[1]
+    order = torch.cat([best.distance, new.distance], dim=1).sort(dim=1, stable=True).indices[:, :k]
+    for name in ("distance", "image", "cell", "grid", "label", "latent"):
+        both = torch.cat([getattr(best, name), getattr(new, name)], dim=1)
+        index = order if both.ndim == 2 else order[..., None].expand(-1, -1, both.shape[2])
+        setattr(best, name, both.gather(1, index))

@@ -1,0 +1,212 @@
+"""A whole run: train, measure, report; each stage of which is kept, so that a cut-off run goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from scaleprotoseg.data import doctor
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image
+from scaleprotoseg.data.registry import open_dataset
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation import metrics as metrics_table
+from scaleprotoseg.evaluation.metrics import measure
+from scaleprotoseg.explanation.overlay import mask_png, overlay_jpeg
+from scaleprotoseg.explanation.page import write_explanation
+from scaleprotoseg.explanation.report import write_report
+from scaleprotoseg.files import write_file
+from scaleprotoseg.model.bundle import load
+from scaleprotoseg.model.inference import class_map, logits_of
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.training.curriculum import run_phases
+from scaleprotoseg.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+console = Console()
+
+EXAMPLES = 6
+"""Pictures of the validation split in a report."""
+
+BLACK_BOX = "black-box"
+"""Folder of the black box's run inside a demo's."""
+
+
+def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Trains a recipe and leaves a finished run in a folder.
+
+    Args:
+        recipe: The training.
+        folder: Gets ``config.yaml``, ``logs/``, ``checkpoints/``, ``model/``, ``metrics.json``, ``report.html``.
+        resume: Go on with the run that is in the folder.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        UserError: If the data or the recipe is unusable, or the folder holds another run.
+    """
+    training, validation = (open_dataset(recipe.data.name, split, recipe.data.root) for split in ("train", "val"))
+    _claim(folder, recipe, resume)
+    history = folder / "logs" / "phases.json"
+    phases: dict[str, Any] = json.loads(history.read_text()) if history.is_file() else {}
+
+    def after_phase(name: str, network: Network) -> None:
+        phases[name] = measure(network, validation, recipe.seed, progress(f"measuring after {name}"))
+        log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
+        _write_metrics(history, phases)
+
+    network = run_phases(recipe, training, folder, after_phase)
+    network.save_pretrained(folder / "model")
+    metrics = phases[list(recipe.phases)[-1]]
+    _write_metrics(folder / "metrics.json", metrics)
+    write_report(network, folder / "report.html", metrics, examples(validation))
+    metrics_table.render(metrics, console)
+    return metrics
+
+
+def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = False) -> None:
+    """Trains a black box, then a model that explains itself from the black box's encoder.
+
+    Args:
+        black_box: Its recipe; the run is kept inside the other's, as ``black-box``.
+        explaining: The explaining model's recipe.
+        folder: The explaining model's run.
+        resume: Go on with what is there.
+    """
+    inner = folder / BLACK_BOX
+    box = train(black_box, inner, resume)
+    ours = train(replace(explaining, warm_start=str(inner / "model")), folder, resume)
+    console.print(
+        f"{ours['method']} reaches mIoU {ours['miou']:.3f}, {ours['miou'] / box['miou']:.3f} of the black box's "
+        f"{box['miou']:.3f}, and explains every pixel: open {escape(str(folder / 'report.html'))}"
+    )
+
+
+def evaluate(bundle: str, data: str, root: Path | None, split: str, out: Path | None) -> None:
+    """Measures a bundle on a split, prints the scores and writes them if a file is given."""
+    network = load(bundle)
+    metrics = measure(network, open_dataset(data, split, root), progress=progress("measuring"))
+    metrics_table.render(metrics, console)
+    if out is not None:
+        _write_metrics(out, metrics)
+
+
+def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
+    """Writes ``NAME.png`` (train ids, with the class colours as palette) and ``NAME_overlay.jpg`` for pictures.
+
+    Args:
+        bundle: A bundle's folder or Hub id.
+        images: Pictures, or folders of pictures.
+        folder: Where to write.
+
+    Raises:
+        UserError: If a picture is unreadable, or two would be written to one name.
+    """
+    network = load(bundle)
+    paths = [path for given in images for path in (_pictures_in(given) if given.is_dir() else [given])]
+    names = [path.stem for path in paths]
+    twice = next((path for path in paths if names.count(path.stem) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: another picture is named {twice.stem} too; predict them into different folders")
+    for index in progress("predicting")(range(len(paths))):
+        image = read_image(paths[index])
+        classes = class_map(logits_of(network, image), image.width, image.height)
+        write_file(folder / f"{names[index]}.png", mask_png(classes, network.labels))
+        write_file(folder / f"{names[index]}_overlay.jpg", overlay_jpeg(image, classes, network.labels))
+    console.print(f"{len(paths)} pictures predicted: {escape(str(folder))}")
+
+
+def explain(bundle: str, image: Path, out: Path) -> None:
+    """Writes the page that explains one picture."""
+    write_explanation(load(bundle).explain(image), out, image.name)
+    console.print(f"open {escape(str(out))}")
+
+
+def report(bundle: str, out: Path, data: str | None, root: Path | None, split: str) -> None:
+    """Writes the page on a model; with data it is measured, else the metrics of its run are shown.
+
+    Args:
+        bundle: A bundle's folder or Hub id.
+        out: The page.
+        data: Data set for metrics and examples.
+        root: Folder of a named data set.
+        split: Its split.
+    """
+    network = load(bundle)
+    if data is not None:
+        dataset = open_dataset(data, split, root)
+        write_report(network, out, measure(network, dataset, progress=progress("measuring")), examples(dataset))
+    else:
+        beside = Path(bundle).parent / "metrics.json"
+        write_report(network, out, json.loads(beside.read_text("utf-8")) if beside.is_file() else None, [])
+    console.print(f"open {escape(str(out))}")
+
+
+def check_data(data: str, root: Path | None, split: str | None) -> bool:
+    """Examines a data set, prints all faults, and says whether a training would run."""
+    diagnosis = doctor.examine(data, split, root)
+    doctor.render(diagnosis, console)
+    return not diagnosis.errors
+
+
+def examples(dataset: SegmentationDataset) -> list[Sample]:
+    """Samples spread evenly over a split."""
+    count = min(EXAMPLES, len(dataset))
+    return [dataset[index * len(dataset) // count] for index in range(count)]
+
+
+def progress(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
+    """A progress bar to wrap indices with."""
+    return lambda indices: track(list(indices), description=what, console=console, transient=True)
+
+
+def _write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    write_file(path, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise UserError(f"{folder}: holds no picture; give pictures or a folder of them")
+    return found
+
+
+def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Makes the folder this recipe's, or finds that it is."""
+    config = folder / "config.yaml"
+    text = yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False, allow_unicode=True)
+    if not config.is_file():
+        if folder.is_dir() and any(child.name != BLACK_BOX for child in folder.iterdir()):
+            raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
+        write_file(config, text)
+    elif not resume:
+        raise UserError(f"{folder}: already holds a run; add --resume to go on with it, or choose another --out")
+    elif config.read_text(encoding="utf-8") != text:
+        keys = _differences(yaml.safe_load(config.read_text(encoding="utf-8")), yaml.safe_load(text))
+        raise UserError(f"{config}: the run was begun with other values of {', '.join(keys)}; choose another --out")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and paths as YAML writes them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [where for key in keys for where in _differences(old.get(key), new.get(key), f"{prefix}{key}.")]
+    return [] if old == new else [prefix.rstrip(".")]

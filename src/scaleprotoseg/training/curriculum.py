@@ -1,0 +1,163 @@
+"""The curriculum: the phases of a recipe in order, each taken up again where it was cut off."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.progress import track
+from torch import Tensor
+
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.data.transforms import TrainingStream, augmentation
+from scaleprotoseg.model.bundle import load, load_encoder
+from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.model.inference import input_size
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.training.losses import class_weights
+from scaleprotoseg.training.module import FitModule
+from scaleprotoseg.training.progress import PhaseProgress
+from scaleprotoseg.training.projection import project
+from scaleprotoseg.training.recipe import Phase, Recipe
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS_PER_PHASE = 10
+AfterPhase = Callable[[str, Network], None]
+
+
+def run_phases(recipe: Recipe, dataset: SegmentationDataset, folder: Path, after_phase: AfterPhase) -> Network:
+    """Trains a network through all phases of a recipe.
+
+    After each phase the network is kept under ``checkpoints/``, and within a phase ten times; whatever is found
+    there is taken up, so that a killed run goes on where it was.
+
+    Args:
+        recipe: The training.
+        dataset: Training pictures.
+        folder: The run's folder.
+        after_phase: Called with the name of each phase and the network it left, before the next begins.
+
+    Returns:
+        The trained network in eval mode.
+    """
+    checkpoints = folder / "checkpoints"
+    network, done = _start(recipe, dataset, checkpoints)
+    weights = _class_weights(recipe, dataset)
+    for index, (name, phase) in enumerate(recipe.phases.items()):
+        if index < done:
+            continue
+        seed_everything(recipe.seed + index, verbose=False)
+        log.info("phase %d of %d: %s", index + 1, len(recipe.phases), name)
+        if phase.do == "fit":
+            _fit(network, recipe, index, name, weights, dataset, folder)
+        else:
+            _reshape(network, phase, dataset)
+        network.eval()
+        after_phase(name, network)
+        network.save_pretrained(checkpoints / f"{index:02d}")
+        shutil.rmtree(checkpoints / f"{index - 1:02d}", ignore_errors=True)
+        shutil.rmtree(checkpoints / f"{index:02d}-steps", ignore_errors=True)
+    return network.eval()
+
+
+def _start(recipe: Recipe, dataset: SegmentationDataset, checkpoints: Path) -> tuple[Network, int]:
+    """The network to go on with, and how many phases it has behind it."""
+    for index in reversed(range(len(recipe.phases))):
+        if (checkpoints / f"{index:02d}").is_dir():
+            return load(checkpoints / f"{index:02d}"), index + 1
+    seed_everything(recipe.seed, verbose=False)
+    network = Network(recipe.network, dataset.labels, recipe.method)
+    if recipe.warm_start is not None:
+        load_encoder(network, recipe.warm_start)
+    return network, 0
+
+
+def _class_weights(recipe: Recipe, dataset: SegmentationDataset) -> Tensor | None:
+    if recipe.loss.class_balance == 0:
+        return None
+    pixels = torch.zeros(VOID + 1, dtype=torch.long)
+    for index in _progress("counting pixels")(range(len(dataset))):
+        mask = dataset[index].mask
+        if mask is not None:
+            pixels += torch.bincount(torch.from_numpy(mask).flatten(), minlength=VOID + 1)
+    return class_weights(pixels[: len(dataset.labels)], recipe.loss.class_balance)
+
+
+def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> None:
+    """The phases that change the head instead of training it."""
+    network.eval()
+    head = network.head
+    if phase.do == "project":
+        project(network, dataset, _progress("projecting prototypes"))
+    elif phase.do == "group":
+        assert isinstance(head, PrototypeHead)
+        network.replace_head(GroupHead.over(head, phase.groups), network.sources)
+    else:
+        assert isinstance(head, GroupHead)
+        pruned, kept = head.pruned(phase.threshold)
+        network.replace_head(pruned, [network.sources[index] for index in kept.tolist()])
+
+
+def _fit(
+    network: Network,
+    recipe: Recipe,
+    index: int,
+    name: str,
+    weights: Tensor | None,
+    dataset: SegmentationDataset,
+    folder: Path,
+) -> None:
+    phase, data, size = recipe.phases[name], recipe.data, recipe.network.input
+    stream = TrainingStream(
+        dataset,
+        size=partial(input_size, size),
+        transform=augmentation(data.crop, data.scale, size.mean),
+        seed=recipe.seed + index,
+        length=phase.steps * data.accumulate * data.batch_size,
+    )
+    module = FitModule(network, phase, recipe.loss, weights, stream, data)
+    steps = folder / "checkpoints" / f"{index:02d}-steps"
+    every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
+    trainer = Trainer(
+        max_steps=phase.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=data.accumulate,
+        precision=_precision(recipe),
+        callbacks=[
+            ModelCheckpoint(steps, "last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
+            PhaseProgress(name),
+        ],
+        enable_progress_bar=False,
+        logger=[
+            CSVLogger(folder, "logs", f"{index:02d}-{name}"),
+            TensorBoardLogger(folder, "logs", f"{index:02d}-{name}"),
+        ],
+        log_every_n_steps=max(1, min(50, phase.steps // 20)),
+        enable_model_summary=False,
+    )
+    network.to(memory_format=torch.channels_last)
+    last = steps / "last.ckpt"
+    trainer.fit(module, ckpt_path=last if last.is_file() else None)
+
+
+def _precision(recipe: Recipe) -> str:
+    """bfloat16 on GPUs and on CPUs with 512-bit vectors; on others it is emulated and slower than float32."""
+    names = {"32": "32-true", "bf16": "bf16-mixed"}
+    if recipe.precision != "auto":
+        return names[recipe.precision]
+    fast = torch.cuda.is_available() or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return names["bf16" if fast else "32"]
+
+
+def _progress(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
+    return lambda indices: track(list(indices), description=what)

@@ -1,0 +1,154 @@
+"""One fit phase as a Lightning module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from scaleprotoseg.data.transforms import TrainingStream
+from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.model.linear import LinearHead
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.output import Output
+from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.model.search import feature_labels
+from scaleprotoseg.training.losses import Diversity, cross_entropy, foreign_l1, group_entropy
+from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
+
+POLY_POWER = 0.9
+DECAYED = ("encoder", "pyramid")
+
+
+def parts_of(network: Network) -> dict[str, list[Parameter]]:
+    """The parameters of each part a phase may train; see :data:`~scaleprotoseg.training.recipe.PARTS`."""
+    parts = {"encoder": list(network.encoder.parameters()), "pyramid": list(network.pyramid.parameters())}
+    head = network.head
+    if isinstance(head, LinearHead):
+        parts["classifier"] = list(head.parameters())
+    if isinstance(head, (PrototypeHead, GroupHead)):
+        parts |= {"prototypes": [head.prototypes.vectors], "classifier": [head.classifier]}
+    if isinstance(head, GroupHead):
+        parts["groups"] = [head.weights]
+    return parts
+
+
+def norm_parameters(network: Network) -> set[Parameter]:
+    """The scales and shifts of the encoder's normalisation layers."""
+    norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm, torch.nn.LayerNorm)
+    return {p for layer in network.encoder.modules() if isinstance(layer, norms) for p in layer.parameters()}
+
+
+class FitModule(LightningModule):
+    """Trains the parts a phase names; everything else stands still.
+
+    Args:
+        network: The network; changed in place.
+        phase: A phase with ``do: fit``.
+        loss: How pixels count.
+        class_weights: (C,) weight of each class's pixels, or None.
+        stream: Training pictures.
+        data: Batch size and workers.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        phase: Phase,
+        loss: LossConfig,
+        class_weights: Tensor | None,
+        stream: TrainingStream,
+        data: DataConfig,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.phase = phase
+        self.loss = loss
+        self.stream = stream
+        self.data = data
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.diversity: Diversity | None = None
+        trained = {p for part in phase.learning_rates for p in parts_of(network)[part]}
+        if phase.encoder_norm == "frozen":
+            trained -= norm_parameters(network)
+        for parameter in network.parameters():
+            parameter.requires_grad_(parameter in trained)
+
+    def on_train_epoch_start(self) -> None:
+        """Lightning puts everything into training mode; a frozen encoder keeps its batch statistics."""
+        self.network.encoder.train("encoder" in self.phase.learning_rates and self.phase.encoder_norm == "free")
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of one batch of uint8 pictures and masks."""
+        images, masks = batch
+        output = self.network(images.to(memory_format=torch.channels_last).float() / 255)
+        losses = dict(self._losses(output, masks))
+        total = torch.stack([weight * value for weight, value in losses.values()]).sum()
+        self.log_dict({name: value.detach() for name, (_, value) in losses.items()})
+        self.log("loss", total.detach(), prog_bar=True)
+        return total
+
+    def _losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, tuple[float, Tensor]]]:
+        """Name, weight and value of every loss in this phase."""
+        logits, head, phase = output.logits, self.network.head, self.phase
+        if self.loss.supervision == "pixels":
+            logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
+        yield "cross_entropy", (1.0, cross_entropy(logits, masks, self.class_weights))
+        if phase.diversity:
+            assert output.distances is not None
+            cells = feature_labels(masks, (output.distances.shape[-2], output.distances.shape[-1]))
+            yield "diversity", (phase.diversity, self._diversity()(output.distances, cells))
+        if phase.foreign_l1 and isinstance(head, (PrototypeHead, GroupHead)):
+            yield "foreign_l1", (phase.foreign_l1, foreign_l1(head.classifier, head.unit_class))
+        if phase.group_entropy and isinstance(head, GroupHead):
+            yield "group_entropy", (phase.group_entropy, group_entropy(head.weights, head.valid))
+
+    def _diversity(self) -> Diversity:
+        if self.diversity is None:
+            layer = self.network.prototypes
+            assert layer is not None
+            self.diversity = Diversity(layer.prototype_class, layer.prototype_scale, len(self.network.labels))
+        return self.diversity
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One optimizer step; groups return to the simplex."""
+        super().optimizer_step(*args, **kwargs)
+        if isinstance(self.network.head, GroupHead) and "groups" in self.phase.learning_rates:
+            self.network.head.project_()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with one named parameter group per part."""
+        phase, parts = self.phase, parts_of(self.network)
+        groups = [
+            {
+                "name": name,
+                "params": [p for p in parts[name] if p.requires_grad],
+                "lr": rate,
+                "weight_decay": phase.weight_decay if name in DECAYED else 0.0,
+            }
+            for name, rate in phase.learning_rates.items()
+        ]
+        optimizer = torch.optim.Adam(groups)
+
+        def factor(step: int) -> float:
+            return (1 - min(step, phase.steps - 1) / phase.steps) ** POLY_POWER if phase.decay == "poly" else 1.0
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The rest of the stream, from the step the training stands at."""
+        done = self.trainer.global_step * self.data.accumulate * self.data.batch_size
+        return DataLoader(
+            self.stream,
+            batch_size=self.data.batch_size,
+            sampler=range(done, len(self.stream)),
+            num_workers=self.data.workers,
+            persistent_workers=self.data.workers > 0,
+        )

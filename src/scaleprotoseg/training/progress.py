@@ -1,0 +1,47 @@
+"""A progress bar for one fit phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class PhaseProgress(Callback):
+    """Shows optimizer steps, time left and the last loss.
+
+    Args:
+        name: The phase's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            transient=True,
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the bar at the step the training stands at."""
+        self.task = self.bar.add_task(
+            self.name, total=trainer.max_steps, completed=trainer.global_step, loss=float("nan")
+        )
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        """Moves the bar."""
+        self.bar.update(self.task, completed=trainer.global_step, loss=float(outputs["loss"]))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the bar away."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Takes the bar away when training is stopped."""
+        self.bar.stop()

@@ -1,0 +1,90 @@
+"""Projection: every prototype becomes the training patch of its class that is nearest to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+import torch
+
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.model.search import Nearest, nearest_patches
+from scaleprotoseg.model.source import Source, context_window, crop_png, patch_box
+
+log = logging.getLogger(__name__)
+
+
+def project(
+    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> None:
+    """Puts every prototype onto its nearest training patch, in one pass of the network over the pictures.
+
+    Prototypes that land on the same patch become one; their classifier columns are added, so that no score changes. A
+    prototype whose class occurs nowhere stays as it is, without a source.
+
+    Args:
+        network: With a prototype head, in eval mode; changed in place.
+        dataset: Training pictures, un-augmented.
+        progress: Wraps the picture indices to show progress.
+    """
+    require_prototypes(network)
+    head = network.head
+    assert isinstance(head, PrototypeHead)
+    layer = head.prototypes
+    nearest = nearest_patches(network, dataset, progress=progress)
+    found = nearest.image[:, 0] >= 0
+    with torch.no_grad():
+        layer.vectors[found] = nearest.latent[found, 0]
+    keep, into = _distinct(nearest, layer.prototype_class.tolist(), layer.prototype_scale.tolist())
+    sources = _sources(network, dataset, nearest, keep)
+    lost = sum(source is None for source in sources)
+    if lost:
+        log.warning("%d prototypes belong to classes without training pixels and stay unprojected", lost)
+    network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
+
+
+def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[list[int], list[int]]:
+    """Indices of the first prototype on each patch, and for every prototype its position among them."""
+    keep: list[int] = []
+    into: list[int] = []
+    position: dict[tuple[int, ...], int] = {}
+    for index, (label, scale) in enumerate(zip(classes, scales, strict=True)):
+        image, cell = int(nearest.image[index, 0]), int(nearest.cell[index, 0])
+        patch = (label, scale, image, cell) if image >= 0 else (-1, index)
+        if patch not in position:
+            position[patch] = len(keep)
+            keep.append(index)
+        into.append(position[patch])
+    return keep, into
+
+
+def _sources(
+    network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]
+) -> list[Source | None]:
+    """The source of every kept prototype; each picture is read once."""
+    layer = network.prototypes
+    assert layer is not None
+    dilations = network.config.pyramid.dilations
+    sources: dict[int, Source | None] = dict.fromkeys(keep)
+    for image in sorted({int(nearest.image[index, 0]) for index in keep} - {-1}):
+        sample = dataset[image]
+        for index in (i for i in keep if int(nearest.image[i, 0]) == image):
+            rows, columns = (int(value) for value in nearest.grid[index, 0])
+            row, column = divmod(int(nearest.cell[index, 0]), columns)
+            scale = int(layer.prototype_scale[index])
+            reach = dilations[scale] if layer.num_scales > 1 else max(dilations)
+            box = patch_box((row, column), (rows, columns), sample.image.size, reach)
+            window = context_window(box, sample.image.size)
+            sources[index] = Source(
+                image=sample.name,
+                image_size=sample.image.size,
+                cell=(row, column),
+                box=box,
+                window=window,
+                distance=float(nearest.distance[index, 0]),
+                picture=crop_png(sample.image, window),
+            )
+    return [sources[index] for index in keep]

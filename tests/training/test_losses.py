@@ -1,0 +1,138 @@
+"""The losses against slow, obvious implementations."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaleprotoseg.model.groups import class_members, project_to_simplex
+from scaleprotoseg.training.losses import Diversity, class_weights, cross_entropy, foreign_l1, group_entropy
+
+
+def diversity_by_loops(distances, labels, prototype_class, prototype_scale):
+    """Mean of exp(-Jeffreys divergence), pair by pair, as the paper writes it."""
+    terms = []
+    for image, classes in zip(distances, labels, strict=True):
+        for label in classes.unique().tolist():
+            cells = classes == label
+            if label == 255 or cells.sum() < 2:
+                continue
+            for scale in prototype_scale.unique().tolist():
+                own = ((prototype_class == label) & (prototype_scale == scale)).nonzero().flatten().tolist()
+                for j, k in itertools.combinations(own, 2):
+                    v, w = image[j][cells].softmax(0), image[k][cells].softmax(0)
+                    jeffreys = 0.5 * ((v * (v / w).log()).sum() + (w * (w / v).log()).sum())
+                    terms.append((-jeffreys).exp())
+    return torch.stack(terms).mean() if terms else distances.sum() * 0
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_diversity_equals_the_loops(data, seed):
+    generator = torch.Generator().manual_seed(seed)
+    classes, scales = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
+    counts = [data.draw(st.integers(0, 4)) for _ in range(classes * scales)]
+    prototype_scale = torch.tensor([s for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])])
+    prototype_class = torch.tensor([c for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])])
+    if not len(prototype_class):
+        return
+    labels = torch.randint(0, classes + 1, (2, 3, 4), generator=generator)
+    labels[labels == classes] = 255
+    distances = (4 * torch.rand(2, len(prototype_class), 3, 4, generator=generator, dtype=torch.double)).requires_grad_()
+    ours = Diversity(prototype_class, prototype_scale, classes)(distances, labels)
+    loops = diversity_by_loops(distances, labels, prototype_class, prototype_scale)
+    torch.testing.assert_close(ours, loops, rtol=1e-9, atol=1e-12)
+    grads = [torch.autograd.grad(loss, distances, retain_graph=True)[0] for loss in (ours, loops)]
+    torch.testing.assert_close(*grads, rtol=1e-7, atol=1e-11)
+
+
+def test_diversity_is_one_for_equal_prototypes_and_falls_when_they_part():
+    prototype_class, prototype_scale = torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)
+    loss = Diversity(prototype_class, prototype_scale, 1)
+    labels = torch.zeros(1, 1, 4, dtype=torch.long)
+    same = torch.tensor([1.0, 2, 3, 4]).expand(1, 2, 1, 4)
+    apart = torch.stack([torch.tensor([9.0, 0, 0, 0]), torch.tensor([0.0, 0, 0, 9])]).view(1, 2, 1, 4)
+    assert loss(same, labels) == pytest.approx(1)
+    assert loss(apart, labels) < 0.01
+
+
+def test_cross_entropy_ignores_void_and_resizes_labels():
+    logits = torch.randn(2, 3, 4, 5)
+    mask = torch.randint(0, 3, (2, 4, 5))
+    mask[:, :2] = 255
+    log_p = logits.log_softmax(1)
+    picked = [-log_p[b, mask[b, y, x], y, x] for b in range(2) for y in range(2, 4) for x in range(5)]
+    torch.testing.assert_close(cross_entropy(logits, mask), torch.stack(picked).mean())
+    large = mask.repeat_interleave(3, 1).repeat_interleave(3, 2)
+    torch.testing.assert_close(cross_entropy(logits, large), cross_entropy(logits, mask))
+
+
+def test_cross_entropy_of_void_alone_is_zero():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = cross_entropy(logits, torch.full((1, 2, 2), 255))
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+def test_weighted_cross_entropy_is_the_weighted_mean():
+    logits, mask = torch.randn(1, 3, 1, 6), torch.tensor([[[0, 0, 0, 1, 2, 255]]])
+    weights = torch.tensor([0.5, 2.0, 4.0])
+    expected = torch.nn.functional.cross_entropy(logits, mask, weights, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logits, mask, weights), expected)
+
+
+@given(pixels=st.lists(st.integers(0, 10**9), min_size=1, max_size=20), balance=st.floats(0, 1))
+def test_class_weights(pixels, balance):
+    if sum(pixels) == 0:
+        return
+    counts = torch.tensor(pixels)
+    weights = class_weights(counts, balance).double()
+    assert float((weights * counts).sum() / counts.sum()) == pytest.approx(1, rel=1e-4)
+    assert all((w == 0) == (n == 0) for w, n in zip(weights.tolist(), pixels, strict=True))
+    if balance == 1:
+        lifted = (weights * counts)[counts > 0]
+        assert float(lifted.max()) == pytest.approx(float(lifted.min()), rel=1e-4)
+
+
+def test_foreign_l1_counts_only_foreign_links():
+    classifier = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
+    assert foreign_l1(classifier, torch.tensor([0, 1, 1])) == 2 + 3 + 4
+
+
+def test_group_entropy_by_hand():
+    valid = torch.tensor([[True, True, True, True], [True, True, False, False], [True, False, False, False]])
+    weights = torch.zeros(3, 1, 4)
+    weights[0, 0] = 0.25
+    weights[1, 0, :2] = torch.tensor([0.9, 0.1])
+    weights[2, 0, 0] = 1
+    two = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) / math.log(2)
+    assert float(group_entropy(weights, valid)) == pytest.approx((1 + two + 0) / 3, abs=1e-4)
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(-50, 50), min_size=4, max_size=4), min_size=1, max_size=5),
+    allowed=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_simplex_projection_is_the_nearest_point(rows, allowed):
+    values, valid = torch.tensor(rows, dtype=torch.double), torch.tensor(allowed).expand(len(rows), 4)
+    projected = project_to_simplex(values, valid)
+    if not any(allowed):
+        assert (projected == 0).all()
+        return
+    assert (projected >= 0).all() and (projected[~valid] == 0).all()
+    torch.testing.assert_close(projected.sum(-1), torch.ones(len(rows), dtype=torch.double))
+    # Bisection on the threshold is an independent way to the same point.
+    for row, ours in zip(values[:, allowed], projected[:, allowed], strict=True):
+        low, high = float(row.min()) - 1, float(row.max())
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if (row - middle).clamp_min(0).sum() > 1 else (low, middle)
+        torch.testing.assert_close(ours, (row - low).clamp_min(0), atol=1e-8, rtol=0)
+
+
+def test_class_members_pads():
+    assert class_members(torch.tensor([0, 2, 0]), 3).tolist() == [[0, 2], [-1, -1], [1, -1]]
