@@ -100,8 +100,16 @@ class RecipeFile(ActionConfigFile):  # type: ignore[misc]
     """A recipe by its packaged name or by its path."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Reads the recipe into the configuration."""
-        super().__call__(parser, cfg, str(_recipe_path(str(values))), option_string)
+        """Reads the recipe into the configuration.
+
+        Raises:
+            UserError: If there is no such recipe, or it does not fit.
+        """
+        path = _recipe_path(str(values))
+        try:
+            super().__call__(parser, cfg, str(path), option_string)
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
 
 
 def _recipe_names() -> list[str]:
@@ -118,7 +126,8 @@ def _recipe_path(name: str) -> Path:
     for candidate in (name, f"{name}/scaleprotoseg"):
         if candidate in _recipe_names():
             return Path(str(RECIPES)) / f"{candidate}.yaml"
-    close = get_close_matches(name, _recipe_names(), n=1)
+    known = [*_recipe_names(), *{recipe.split("/")[0] for recipe in _recipe_names()}]
+    close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(_recipe_names())}"
     raise UserError(f"{name}: no such recipe; {hint}")
 

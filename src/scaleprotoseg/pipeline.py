@@ -28,7 +28,7 @@ from scaleprotoseg.files import write_file
 from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import run_phases
+from scaleprotoseg.training.curriculum import run_phases, start
 from scaleprotoseg.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
         UserError: If the data or the recipe is unusable, or the folder holds another run.
     """
     training, validation = (open_dataset(recipe.data.name, split, recipe.data.root) for split in ("train", "val"))
+    network, done = start(recipe, training.labels, folder)
     _claim(folder, recipe, resume)
     history = folder / "logs" / "phases.json"
     phases: dict[str, Any] = json.loads(history.read_text()) if history.is_file() else {}
@@ -65,7 +66,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
         log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
         _write_metrics(history, phases)
 
-    network = run_phases(recipe, training, folder, after_phase)
+    run_phases(network, done, recipe, training, folder, after_phase)
     network.save_pretrained(folder / "model")
     metrics = phases[list(recipe.phases)[-1]]
     _write_metrics(folder / "metrics.json", metrics)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-
-sys.path.append(str(Path(__file__).parents[1] / "explanation"))
 
 FLAGS = [
     "--headless",

@@ -12,21 +12,18 @@ from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.model.decomposition import Page as Explained
 from scaleprotoseg.model.decomposition import Why
+from tests.explanation import toy
 
 Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["grouped", "ungrouped"])
 def explained(request: pytest.FixtureRequest) -> Explained:
-    import toy
-
     return toy.network(grouped=request.param).explain(toy.drawn())
 
 
 @pytest.fixture(scope="module")
 def page_path(explained: Explained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import toy
-
     path = tmp_path_factory.mktemp("pages") / "page.html"
     write_explanation(explained, path, toy.FILE)
     return path
@@ -34,8 +31,6 @@ def page_path(explained: Explained, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def report_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import toy
-
     path = tmp_path_factory.mktemp("pages") / "report.html"
     write_report(toy.network(), path, None, [toy.sample(), toy.sample("second", 1)])
     return path
@@ -153,7 +148,7 @@ def test_a_map_appears_on_the_picture_and_goes_again(open_page: Open, page_path:
     page.locator(".map-button").first.click()
     assert page.locator(".heat").is_visible()
     assert not page.locator(".prediction").is_visible()
-    unit = int(page.locator(".group").first.get_attribute("data-unit") or 0)
+    unit = int(page.locator(".map-button").first.get_attribute("data-unit") or 0)
     low = f"{float(explained.units[unit].min()):.2f}"
     assert page.locator(".map-low").inner_text() == low
     page.locator(".member .quiet").first.click()
@@ -186,8 +181,6 @@ def test_nothing_sticks_out(open_page: Open, page_path: Path, report_path: Path,
 
 
 def test_hostile_names_are_shown_and_never_run(open_page: Open, page_path: Path, report_path: Path) -> None:
-    import toy
-
     page = open_page(page_path)
     assert page.locator(".file").inner_text() == toy.FILE
     assert page.locator(".why-not option").all_inner_texts()[1:] == list(toy.HOSTILE)
@@ -213,8 +206,6 @@ def test_a_patch_is_enlarged_and_closed_by_keyboard(open_page: Open, report_path
 
 
 def test_examples_in_the_report_explain_themselves(open_page: Open, report_path: Path) -> None:
-    import toy
-
     page = open_page(report_path)
     assert page.locator(".view .sentence").count() == 1
     for fold in page.locator(".fold > summary").all():

@@ -12,7 +12,8 @@ from scaleprotoseg.model.decomposition import Page
 def write_explanation(page: Page, path: Path, title: str) -> None:
     """Writes one self-contained HTML file in which every pixel of a picture can be asked why.
 
-    The numbers are those of :meth:`Page.at`: the file holds the float32 maps and repeats its arithmetic.
+    The numbers are those of :meth:`Page.at`: the file holds the maps, rounded to float32, and repeats its
+    arithmetic.
 
     Args:
         page: From ``network.explain(image)``.

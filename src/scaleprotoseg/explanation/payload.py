@@ -19,6 +19,9 @@ from scaleprotoseg.model.source import Source
 SMALLEST_START = 0.005
 """A picture is first explained at a class that covers at least this share of it, if there is one."""
 
+CLEAR = 0.25
+"""A class is clearly recognised if its margin is at least this share of the largest."""
+
 EDGE = 10
 """One part in this many of the picture's sides counts as its edge."""
 
@@ -229,12 +232,13 @@ def _margins(logits: Tensor, width: int, height: int) -> npt.NDArray[np.float32]
 
 
 def choose_start(anchors: tuple[Anchor, ...]) -> Anchor:
-    """A good first pixel: the clearest one among the smaller half of the classes that are more than a speck.
+    """A good first pixel: that of the smallest class which is more than a speck and clearly recognised.
 
     Large surfaces (sky, road, background) are rarely what a person asks about.
     """
     visible = [anchor for anchor in anchors if anchor.share >= SMALLEST_START] or list(anchors)
-    return max(visible[len(visible) // 2 :], key=lambda anchor: anchor.margin)
+    clear = CLEAR * max(anchor.margin for anchor in visible)
+    return min((anchor for anchor in visible if anchor.margin >= clear), key=lambda anchor: anchor.share)
 
 
 def _floats(values: Tensor) -> str:

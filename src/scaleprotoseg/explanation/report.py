@@ -17,7 +17,7 @@ from scaleprotoseg.explanation.cards import class_cards, members_per_group
 from scaleprotoseg.explanation.figures import classes_uri, errors_uri, photo_uri
 from scaleprotoseg.explanation.html import write_html
 from scaleprotoseg.explanation.payload import Picture, reaches, unit_numbers, used_prototypes
-from scaleprotoseg.model.decomposition import Page, Why
+from scaleprotoseg.model.decomposition import Group, Member, Page, Why
 from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
 
@@ -42,6 +42,25 @@ class UnitMap:
 
     unit: int
     number: int
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One decision in full numbers.
+
+    Attributes:
+        picture: Position of the picture among the explained ones.
+        why: The decision.
+        best: The group that speaks most for its class.
+        number: That group's number within its class.
+        likened: The prototypes the pixel is likened to: the group's; without groups, all that speak for the class.
+    """
+
+    picture: int
+    why: Why
+    best: Group
+    number: int
+    likened: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,6 @@ def write_report(network: Network, path: Path, metrics: dict[str, Any] | None, e
         cards=[] if model is None else class_cards(model),
         reads=[] if model is None else _reads(model, network.config.encoder.output_stride),
         worked=_worked_example(pictures),
-        unit_numbers=[] if model is None else unit_numbers(model),
         examples=shown,
     )
 
@@ -130,12 +148,15 @@ def _reads(model: Page, stride: int) -> list[int | None]:
     return [None if reach is None else (2 * reach + 1) * stride for reach in reaches(model)]
 
 
-def _worked_example(pictures: list[Picture]) -> tuple[Picture, Why] | None:
-    """The first picture's first pixel, if something speaks for its class."""
-    for picture in pictures:
-        why = picture.page.at(picture.start.x, picture.start.y)
-        if any(group.contribution > 0 for group in why.groups):
-            return picture, why
+def _worked_example(pictures: list[Picture]) -> WorkedExample | None:
+    """The first picture at whose first pixel a group of the winning class speaks for it."""
+    for index, picture in enumerate(pictures):
+        page = picture.page
+        why = page.at(picture.start.x, picture.start.y)
+        own = [group for group in why.groups if group.class_name == why.class_name and group.contribution > 0]
+        if own:
+            likened = own[0].members if page.grouped else tuple(member for group in own for member in group.members)
+            return WorkedExample(index, why, own[0], unit_numbers(page)[own[0].index], likened)
     return None
 
 

@@ -7,6 +7,7 @@ therefore members are read at the cell the pixel falls in.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class Page:
     Attributes:
         image: The picture as given, RGB.
         labels: The classes.
-        logits: (C, h, w) scores.
+        logits: (C, h, w) scores; these and all other values are in double precision.
         units: (U, h, w) activations of the groups (of the prototypes, in a model without groups).
         unit_class: (U,) class of each unit.
         classifier: (C, U) weights from units to classes.
@@ -171,7 +172,7 @@ class Page:
         r = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0)
         c = min(max((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0)
         top, left = int(r), int(c)
-        corners = maps[:, [top, min(top + 1, rows - 1)]][:, :, [left, min(left + 1, columns - 1)]].double()
+        corners = maps[:, [top, min(top + 1, rows - 1)]][:, :, [left, min(left + 1, columns - 1)]]
         across = corners[..., 0] * (1 - c + left) + corners[..., 1] * (c - left)
         return across[:, 0] * (1 - r + top) + across[:, 1] * (r - top)
 
@@ -219,10 +220,12 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     assert isinstance(head, (PrototypeHead, GroupHead))
     picture = _picture(image)
     tensor = to_tensor(picture, network.config.input)[None].to(network.mean.device)
-    output = network(tensor)
+    # Scores can be in the thousands; in double precision their sums still come out to 1e-4.
+    head = copy.deepcopy(head).double()
+    output = head(network.pyramid_map((tensor - network.mean) / network.std))
     grouped = isinstance(head, GroupHead)
     units = output.groups if grouped else output.similarities
-    weights = head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes))
+    weights = head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes), dtype=torch.double)
     return Page(
         image=picture,
         labels=network.labels,

@@ -84,6 +84,8 @@ class PrototypeLayer(nn.Module):
         distances = []
         vectors = (self.vectors - 0.5).split(self._counts)
         for maps, rows in zip((latent - 0.5).chunk(self.num_scales, dim=1), vectors, strict=True):
+            if not len(rows):  # pruning may leave a scale without prototypes
+                continue
             products = F.conv2d(maps, -2 * rows[:, :, None, None], rows.square().sum(dim=1))
             distances.append(products + maps.square().sum(dim=1, keepdim=True))
         return torch.cat(distances, dim=1).clamp_min(0)
@@ -121,7 +123,7 @@ class PrototypeHead(nn.Module):
     def forward(self, pyramid: Tensor) -> Output:
         """(B, S * D, h, w) pyramid map before the sigmoid to an :class:`Output` without groups."""
         with torch.autocast(pyramid.device.type, enabled=False):
-            distances = self.prototypes(torch.sigmoid(pyramid.float()))
+            distances = self.prototypes(torch.sigmoid(pyramid.to(self.classifier.dtype)))
             similarities = similarity(distances)
             logits = F.conv2d(similarities, self.classifier[:, :, None, None])
         return Output(logits, None, similarities, distances)

@@ -16,7 +16,7 @@ from rich.progress import track
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.groups import GroupHead
@@ -31,31 +31,51 @@ from scaleprotoseg.training.recipe import Phase, Recipe
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints"
 CHECKPOINTS_PER_PHASE = 10
 AfterPhase = Callable[[str, Network], None]
 
 
-def run_phases(recipe: Recipe, dataset: SegmentationDataset, folder: Path, after_phase: AfterPhase) -> Network:
-    """Trains a network through all phases of a recipe.
-
-    After each phase the network is kept under ``checkpoints/``, and within a phase ten times; whatever is found
-    there is taken up, so that a killed run goes on where it was.
+def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, int]:
+    """The network to go on with, and how many phases it has behind it.
 
     Args:
+        recipe: The training.
+        labels: Classes of the data.
+        folder: The run's folder; checkpoints in it are taken up.
+
+    Raises:
+        UserError: If the network cannot be built, or the warm start does not fit.
+    """
+    for index in reversed(range(len(recipe.phases))):
+        if (done := folder / CHECKPOINTS / f"{index:02d}").is_dir():
+            return load(done), index + 1
+    seed_everything(recipe.seed, verbose=False)
+    network = Network(recipe.network, labels, recipe.method)
+    if recipe.warm_start is not None:
+        load_encoder(network, recipe.warm_start)
+    return network, 0
+
+
+def run_phases(
+    network: Network, done: int, recipe: Recipe, dataset: SegmentationDataset, folder: Path, after_phase: AfterPhase
+) -> None:
+    """Trains a network through the phases of a recipe that are still to do.
+
+    After each phase the network is kept under ``checkpoints/``, and within a phase ten times; :func:`start` and this
+    function take up what they find there, so that a killed run goes on where it was.
+
+    Args:
+        network: As :func:`start` gives it; changed in place, in eval mode at the end.
+        done: Phases it has behind it.
         recipe: The training.
         dataset: Training pictures.
         folder: The run's folder.
         after_phase: Called with the name of each phase and the network it left, before the next begins.
-
-    Returns:
-        The trained network in eval mode.
     """
-    checkpoints = folder / "checkpoints"
-    network, done = _start(recipe, dataset, checkpoints)
-    weights = _class_weights(recipe, dataset)
-    for index, (name, phase) in enumerate(recipe.phases.items()):
-        if index < done:
-            continue
+    checkpoints = folder / CHECKPOINTS
+    weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
+    for index, (name, phase) in list(enumerate(recipe.phases.items()))[done:]:
         seed_everything(recipe.seed + index, verbose=False)
         log.info("phase %d of %d: %s", index + 1, len(recipe.phases), name)
         if phase.do == "fit":
@@ -67,19 +87,6 @@ def run_phases(recipe: Recipe, dataset: SegmentationDataset, folder: Path, after
         network.save_pretrained(checkpoints / f"{index:02d}")
         shutil.rmtree(checkpoints / f"{index - 1:02d}", ignore_errors=True)
         shutil.rmtree(checkpoints / f"{index:02d}-steps", ignore_errors=True)
-    return network.eval()
-
-
-def _start(recipe: Recipe, dataset: SegmentationDataset, checkpoints: Path) -> tuple[Network, int]:
-    """The network to go on with, and how many phases it has behind it."""
-    for index in reversed(range(len(recipe.phases))):
-        if (checkpoints / f"{index:02d}").is_dir():
-            return load(checkpoints / f"{index:02d}"), index + 1
-    seed_everything(recipe.seed, verbose=False)
-    network = Network(recipe.network, dataset.labels, recipe.method)
-    if recipe.warm_start is not None:
-        load_encoder(network, recipe.warm_start)
-    return network, 0
 
 
 def _class_weights(recipe: Recipe, dataset: SegmentationDataset) -> Tensor | None:
@@ -126,8 +133,10 @@ def _fit(
         length=phase.steps * data.accumulate * data.batch_size,
     )
     module = FitModule(network, phase, recipe.loss, weights, stream, data)
-    steps = folder / "checkpoints" / f"{index:02d}-steps"
+    steps = folder / CHECKPOINTS / f"{index:02d}-steps"
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
+    begun = len(list((folder / "logs").glob(f"{index:02d}-{name}*")))
+    version = f"{index:02d}-{name}" + (f"-resumed-{begun}" if begun else "")
     trainer = Trainer(
         max_steps=phase.steps,
         max_epochs=-1,
@@ -138,10 +147,7 @@ def _fit(
             PhaseProgress(name),
         ],
         enable_progress_bar=False,
-        logger=[
-            CSVLogger(folder, "logs", f"{index:02d}-{name}"),
-            TensorBoardLogger(folder, "logs", f"{index:02d}-{name}"),
-        ],
+        logger=[CSVLogger(folder, "logs", version), TensorBoardLogger(folder, "logs", version)],
         log_every_n_steps=max(1, min(50, phase.steps // 20)),
         enable_model_summary=False,
     )

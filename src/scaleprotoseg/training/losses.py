@@ -82,16 +82,24 @@ class Diversity:
         Returns:
             Scalar in 0-1.
         """
-        batch, count = distances.shape[:2]
+        batch, count, height, width = distances.shape
+        area = height * width
         flat = labels.flatten().long()
         cells = (flat != VOID).nonzero().flatten()
-        classes = flat[cells]
-        segment = cells // labels[0].numel() * self.num_classes + classes
+        classes, image, place = flat[cells], cells // area, cells % area
+        segment = image * self.num_classes + classes
         segments = batch * self.num_classes
         size = torch.bincount(segment, minlength=segments)
 
-        rows = distances.flatten(2).transpose(1, 2).reshape(-1, count).index_select(0, cells)
-        own = rows.gather(1, self.members[classes].flatten(1))
+        # Only the distances to a cell's own prototypes are read, in whichever order they lie in memory: with many
+        # classes the rest is far larger than what the loss needs.
+        members = self.members[classes].flatten(1)
+        if distances.is_contiguous():
+            index = (image[:, None] * count + members) * area + place[:, None]
+        else:
+            distances = distances.permute(0, 2, 3, 1)
+            index = cells[:, None] * count + members
+        own = distances.flatten().index_select(0, index.flatten()).view(index.shape)
         peak = own.new_full((segments, own.shape[1]), -torch.inf)
         peak.scatter_reduce_(0, segment[:, None].expand_as(own), own.detach(), "amax")
         mass = (own - peak[segment]).exp()

@@ -45,7 +45,7 @@ async function loadPhoto(index) {
 
 // A small picture with its map, for places where the large one is not at hand.
 function miniature(evidence, photo, map, label) {
-  const width = 168, height = Math.max(1, Math.round((width * evidence.height) / evidence.width));
+  const width = 240, height = Math.max(1, Math.round((width * evidence.height) / evidence.width));
   const canvas = el("canvas", { class: "miniature", width, height, role: "img", "aria-label": label });
   photo.then((image) => {
     const context = canvas.getContext("2d");

@@ -13,7 +13,7 @@ class Panel {
   }
 
   render(why) {
-    const own = why.groups.filter((group) => group.contribution > 0);
+    const own = this.supporters(why);
     const likened = this.model.grouped ? (own[0]?.members ?? []) : own.flatMap((group) => group.members);
     const largest = (sign) => Math.max(0, ...why.groups.map((group) => sign * group.contribution));
     const scale = { low: largest(-1), high: largest(1) };
@@ -25,6 +25,7 @@ class Panel {
       this.sentence(why, likened.length),
       this.strip(likened),
       this.sum(why),
+      this.maps(own.slice(0, PICTURED)),
       el("h3", {}, this.model.grouped ? "Every group that has a say" : "Every prototype that has a say"),
       el("p", { class: "hint" }, this.model.grouped
         ? "A group is active where all its training patches are resembled at once. Bars to the right speak for the class, bars to the left against it. Open one to see its patches; its map appears on the picture."
@@ -36,6 +37,13 @@ class Panel {
     ];
   }
 
+  // Groups of the class itself that speak for it; failing that, whatever does.
+  supporters(why) {
+    const speaking = why.groups.filter((group) => group.contribution > 0);
+    const own = speaking.filter((group) => group.class === why.target);
+    return own.length > 0 ? own : speaking;
+  }
+
   // `likened`: how many training patches the pixel is likened to.
   sentence(why, likened) {
     const name = (index) => el("strong", {}, className(this.model, index));
@@ -45,8 +53,11 @@ class Panel {
       words.append("This pixel is ", name(why.target), " (score ", score, ")");
       if (why.next !== why.target) words.append(". Next best: ", name(why.next), " (", datum("next", why.nextLogit), ")");
       if (likened === 0) words.append(". Nothing speaks for it; everything else is pushed down more.");
-      else if (likened === 1) words.append(". It looks like this training patch:");
-      else words.append(`. It looks${this.model.grouped ? ", at the same time," : ""} like these training patches:`);
+      else {
+        const together = this.model.grouped && likened > 1 ? ", at the same time," : "";
+        const patches = likened > 1 ? "these training patches" : "this training patch";
+        words.append(`. It is ${this.model.classes[why.target].name} because it looks${together} like ${patches}:`);
+      }
     } else {
       words.append("This pixel is not ", name(why.target), ": that scores ", score, ", while ", name(why.winner), " scores ",
         datum("next", why.nextLogit), ". ");
@@ -94,7 +105,8 @@ class Panel {
     const noun = this.model.grouped ? "groups" : "prototypes";
     return el("p", { class: "sum" },
       el("span", { class: "terms" }, ...parts, "= ", datum("total", why.logit)),
-      el("span", { class: "hint" }, ` its own ${terms.length} ${noun}` + (count > 0 ? `, then the ${count} ${noun} of other classes` : "")));
+      el("span", { class: "hint" }, ` its own ${terms.length} ${noun}` + (count > 0 ? `, then the ${count} ${noun} of other classes` : "") +
+        (why.logit < 0 ? ". Scores may be below zero; the highest wins." : "")));
   }
 
   group(why, group, scale, pictured, first) {
@@ -120,7 +132,9 @@ class Panel {
       datum("contribution", group.contribution, signed(group.contribution)),
       this.bar(group.contribution, scale));
     const item = el("li", { class: "group", "data-unit": unit }, head);
-    if (pictured) item.append(this.glance(group));
+    if (pictured) {
+      item.append(el("div", { class: "glance" }, group.members.map((member) => patch(this.model.prototypes[member.prototype]))));
+    }
     item.append(body);
     return item;
   }
@@ -136,14 +150,18 @@ class Panel {
     return el("span", { class: "bar", "aria-hidden": "true" }, fillBar, axis);
   }
 
-  glance(group) {
+  // Where the strongest groups are active, each to be enlarged on the picture.
+  maps(groups) {
+    if (groups.length === 0) return null;
     const { evidence, photo } = this.view;
-    const label = `Where ${this.model.classes[group.class].name}, ${this.model.unitName(group.unit)} is active in this picture`;
-    return el("div", { class: "glance" },
-      el("button", { type: "button", class: "map-button", title: label, "aria-label": `${label}: show it large`,
-        onclick: () => this.view.showUnit(group.unit) },
-        miniature(evidence, photo, evidence.map(evidence.units, group.unit), label)),
-      group.members.map((member) => patch(this.model.prototypes[member.prototype])));
+    return el("ul", { class: "maps", "aria-label": "Where the strongest are active in this picture" }, groups.map((group) => {
+      const name = this.model.unitName(group.unit);
+      const label = `Where ${this.model.classes[group.class].name}, ${name} is active in this picture`;
+      return el("li", {},
+        el("button", { type: "button", class: "map-button", "data-unit": group.unit, title: label, onclick: () => this.view.showUnit(group.unit) },
+          miniature(evidence, photo, evidence.map(evidence.units, group.unit), label),
+          el("span", { class: "hint" }, `where ${name} is active`)));
+    }));
   }
 
   details(group) {

@@ -1,0 +1,110 @@
+"""Scores against counting pixel by pixel."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console
+
+from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation.metrics import measure, render
+from scaleprotoseg.evaluation.segmentation import score_segmentation, scores_from_confusion
+from scaleprotoseg.evaluation.sparsity import Sparsity, sparsity
+from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
+from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.model.network import Network
+from tests.model.test_search import small_network
+from tests.toys import LABELS, Toys
+
+
+@given(st.integers(2, 5).flatmap(lambda c: st.lists(st.tuples(st.integers(0, c - 1), st.integers(0, c - 1)), min_size=1, max_size=40).map(lambda pixels: (c, pixels))))
+def test_scores_by_counting(case):
+    classes, pixels = case
+    confusion = torch.zeros(classes, classes, dtype=torch.long)
+    for truth, guess in pixels:
+        confusion[truth, guess] += 1
+    scores = scores_from_confusion(confusion, 1)
+    ious = []
+    for label in range(classes):
+        both = sum(t == label and g == label for t, g in pixels)
+        either = sum(t == label or g == label for t, g in pixels)
+        if either:
+            ious.append(both / either)
+            assert float(scores.iou[label]) == pytest.approx(both / either)
+        else:
+            assert math.isnan(scores.iou[label])
+    assert scores.miou == pytest.approx(sum(ious) / len(ious))
+    assert scores.pixel_accuracy == pytest.approx(sum(t == g for t, g in pixels) / len(pixels))
+
+
+@torch.no_grad()
+def test_score_of_a_network_by_hand():
+    network, dataset = small_network(), Toys(3)
+    right = total = 0
+    for index in range(3):
+        sample = dataset[index]
+        tensor = torch.from_numpy(np.array(sample.image)).permute(2, 0, 1)[None] / 255
+        logits = torch.nn.functional.interpolate(network(tensor).logits, size=sample.mask.shape, mode="bilinear")
+        guess, valid = logits[0].argmax(0).numpy(), sample.mask != 255
+        right += int((guess == sample.mask)[valid].sum())
+        total += int(valid.sum())
+    assert score_segmentation(network, dataset).pixel_accuracy == pytest.approx(right / total, abs=1e-3)
+
+
+def test_other_classes_are_refused():
+    other = LabelTable.from_json({"classes": ["ground", "disc", "pole"]})
+    network = Network(small_network().config, other).eval()
+    with pytest.raises(UserError, match="its classes .* are not the model's"):
+        score_segmentation(network, Toys(1))
+
+
+def test_metrics_have_the_documented_form():
+    network = small_network()
+    network.replace_head(GroupHead.over(network.head, 2), network.sources)
+    metrics = json.loads(json.dumps(measure(network, Toys(2), seed=3)))
+    assert list(metrics) == [
+        "method", "data", "split", "num_images", "miou", "pixel_accuracy", "iou", "consistency", "stability",
+        "sparsity", "overlap", "seed", "versions",
+    ]  # fmt: skip
+    assert list(metrics["iou"]) == list(LABELS.names)
+    assert metrics["seed"] == 3 and metrics["consistency"] is None
+    assert metrics["sparsity"]["prototypes_total"] == 12
+    console = Console(record=True, width=100)
+    render(metrics, console)
+    assert f"{metrics['miou']:.3f}" in console.export_text()
+
+
+def test_sparsity_counts():
+    network = small_network()
+    assert sparsity(network) == Sparsity(12, 12, None, 4.0)
+    head = GroupHead.over(network.head, 2)
+    head.weights.data.zero_()
+    head.weights.data[0, 0, 0] = 1
+    head.weights.data[1, 1, :3] = 0.3
+    network.replace_head(head, network.sources)
+    assert sparsity(network) == Sparsity(4, 12, pytest.approx(4 / 6), pytest.approx(4 / 3))
+    box = NetworkConfig(EncoderConfig("resnet10t", stage=2), PyramidConfig((1, 2)), HeadConfig("direct"))
+    assert sparsity(Network(box, LABELS)) == Sparsity(None, None, None, None)
+
+
+def test_a_picture_without_mask_is_refused():
+    class Unlabelled(Toys):
+        def __getitem__(self, index):
+            from dataclasses import replace
+
+            return replace(super().__getitem__(index), mask=None)
+
+    with pytest.raises(UserError, match="has no mask"):
+        score_segmentation(small_network(), Unlabelled(1))
+
+
+def test_predictions_keep_the_picture_size():
+    network = small_network(size=24)
+    page = network.explain(Image.new("RGB", (50, 31)))
+    assert page.prediction.shape == (31, 50)

@@ -1,0 +1,60 @@
+"""Pictures of any size: tiles, strips and resizing against doing it all at once."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from scaleprotoseg.model import inference
+from scaleprotoseg.model.config import InputConfig
+from scaleprotoseg.model.inference import class_map, input_size, logits_of, upsample_rows
+from tests.model.test_search import small_network
+
+
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+@settings(deadline=None)
+def test_strips_equal_bilinear_upsampling(shape, size):
+    logits = torch.randn(shape)
+    whole = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+    middle = size[0] // 2
+    rows = [upsample_rows(logits, size[1], size[0], a, b) for a, b in ((0, middle), (middle, size[0])) if a < b]
+    torch.testing.assert_close(torch.cat(rows, dim=1), whole, atol=1e-5, rtol=1e-5)
+    assert (class_map(logits, size[1], size[0]) == whole.argmax(0).numpy()).mean() > 0.99
+
+
+def test_class_map_in_strips_equals_class_map_at_once():
+    logits = torch.randn(200, 9, 11)
+    width, height = 700, 500
+    whole = F.interpolate(logits[None], size=(height, width), mode="bilinear", align_corners=False)[0].argmax(0).numpy()
+    assert (class_map(logits, width, height) != whole).mean() < 1e-4
+
+
+def test_tiles_equal_the_whole(monkeypatch):
+    network = small_network()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (150, 212, 3), dtype=np.uint8))
+    whole = logits_of(network, image)
+    # resnet10t up to stage 2 and a dilation of 2 see less than 64 pixels to each side.
+    monkeypatch.setattr(inference, "TILE", 64)
+    monkeypatch.setattr(inference, "MARGIN", 64)
+    torch.testing.assert_close(logits_of(network, image), whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(None, (30, 40)), (15, (15, 20)), (60, (60, 80)), ((7, 9), (7, 9))]
+)
+def test_input_size(size, expected):
+    assert input_size(InputConfig(size=size), width=40, height=30) == expected
+
+
+@given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.sampled_from([None, 16, (24, 32)]))
+@settings(max_examples=15, deadline=None)
+def test_any_picture_size_gives_a_class_map_of_that_size(width, height, size):
+    network = small_network(size=size)
+    image = Image.new("RGB", (width, height), (10, 200, 90))
+    assert class_map(logits_of(network, image), width, height).shape == (height, width)

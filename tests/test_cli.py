@@ -1,0 +1,195 @@
+"""The real command line, on small data: finished runs, and mistakes that end in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from scaleprotoseg import cli
+from tests.toys import recipe_values, write_folder
+
+
+def run(*arguments: str | Path) -> int:
+    """Runs a command in this process; returns its exit code."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder with data/, recipe.yaml and the finished runs ours/ and box/."""
+    home = tmp_path_factory.mktemp("home")
+    data = write_folder(home / "data")
+    recipe = recipe_values()
+    recipe["data"]["name"] = str(data)
+    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    box = {**recipe, "method": "deeplabv2", "phases": {"fit": {**recipe["phases"]["joint"], "diversity": 0.0}}}
+    box["phases"]["fit"]["learning_rates"] = {"encoder": 0.001, "pyramid": 0.001}
+    box["network"] = {**recipe["network"], "head": {"kind": "direct"}}
+    (home / "box.yaml").write_text(yaml.safe_dump(box, sort_keys=False))
+    assert run("train", "--config", home / "recipe.yaml", "--out", home / "ours") == 0
+    assert run("train", "--config", home / "box.yaml", "--out", home / "box") == 0
+    return home
+
+
+def test_a_finished_run_holds_everything(finished):
+    names = {path.name for path in (finished / "ours").iterdir()}
+    assert names == {"config.yaml", "metrics.json", "report.html", "model", "logs", "checkpoints"}
+    metrics = json.loads((finished / "ours" / "metrics.json").read_text())
+    assert metrics["method"] == "scaleprotoseg" and metrics["num_images"] == 2 and metrics["seed"] == 0
+    phases = json.loads((finished / "ours" / "logs" / "phases.json").read_text())
+    assert list(phases) == list(recipe_values()["phases"])
+    assert phases["pruning"] == metrics
+    assert list((finished / "ours" / "logs").rglob("metrics.csv"))
+    assert list((finished / "ours" / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_the_written_config_is_a_recipe(finished, tmp_path):
+    config = finished / "ours" / "config.yaml"
+    assert run("train", "--config", config, "--out", tmp_path / "again") == 0
+    ours, again = (json.loads((run / "metrics.json").read_text()) for run in (finished / "ours", tmp_path / "again"))
+    assert ours == again
+
+
+def test_resuming_a_finished_run_changes_nothing(finished):
+    before = (finished / "ours" / "metrics.json").read_text()
+    assert run("train", "--config", finished / "recipe.yaml", "--out", finished / "ours", "--resume") == 0
+    assert (finished / "ours" / "metrics.json").read_text() == before
+
+
+def test_evaluate_equals_the_run(finished, tmp_path, capsys):
+    out = tmp_path / "m.json"
+    arguments = ["--data", finished / "data", "--split", "val", "--out", out]
+    assert run("evaluate", finished / "ours" / "model", *arguments) == 0
+    ours, run_metrics = json.loads(out.read_text()), json.loads((finished / "ours" / "metrics.json").read_text())
+    assert ours["iou"] == run_metrics["iou"] and ours["seed"] is None
+    assert "mean IoU" in capsys.readouterr().out
+
+
+def test_predict_writes_masks_and_overlays_of_any_picture(finished, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(rng.integers(0, 255, (33, 47), dtype=np.uint8)).save(tmp_path / "in" / "grey one.png")
+    Image.fromarray(rng.integers(0, 255, (20, 64, 4), dtype=np.uint8)).save(tmp_path / "in" / "alpha&.png")
+    Image.fromarray(rng.integers(0, 65535, (25, 31)).astype(np.uint16)).save(tmp_path / "sixteen.png")
+    model = finished / "box" / "model"
+    assert run("predict", model, tmp_path / "in", tmp_path / "sixteen.png", "--out", tmp_path / "out") == 0
+    sizes = {"grey one": (47, 33), "alpha&": (64, 20), "sixteen": (31, 25)}
+    for name, size in sizes.items():
+        mask = Image.open(tmp_path / "out" / f"{name}.png")
+        assert mask.mode == "P" and mask.size == size and np.array(mask).max() < 3
+        assert Image.open(tmp_path / "out" / f"{name}_overlay.jpg").size == size
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_explain_and_report(finished, tmp_path):
+    picture = finished / "data" / "images" / "toy-1.png"
+    model = finished / "ours" / "model"
+    assert run("explain", model, picture, "--out", tmp_path / "page.html") == 0
+    assert "toy-1.png" in (tmp_path / "page.html").read_text()
+    assert run("report", model, "--out", tmp_path / "bare.html") == 0
+    assert run("report", model, "--data", finished / "data", "--out", tmp_path / "full.html") == 0
+    assert (tmp_path / "full.html").stat().st_size > (tmp_path / "bare.html").stat().st_size
+    assert run("report", finished / "box" / "model", "--out", tmp_path / "box.html") == 0
+
+
+def test_check_data(finished, tmp_path, capsys):
+    assert run("check-data", "--data", finished / "data") == 0
+    broken = write_folder(tmp_path / "broken")
+    (broken / "masks" / "toy-0.png").unlink()
+    (broken / "images" / "toy-1.png").write_bytes(b"no picture")
+    Image.new("L", (5, 5)).save(broken / "masks" / "toy-2.png")
+    Image.new("L", (48, 40), 77).save(broken / "masks" / "toy-3.png")
+    capsys.readouterr()
+    assert run("check-data", "--data", broken) == 1
+    printed = capsys.readouterr().out.replace("\n", "")
+    for index in range(4):
+        assert f"toy-{index}.png" in printed
+
+
+MISTAKES = {
+    "no such recipe": (["train", "--config", "camvit"], "did you mean camvid"),
+    "no such recipe file": (["train", "--config", "{home}/none.yaml"], "no such recipe file"),
+    "unknown key": (["train", "--config", "{home}/recipe.yaml", "--data.colour", "1"], "data.colour"),
+    "unknown key in the file": (["train", "--config", "{home}/typo.yaml"], "steeps"),
+    "not YAML": (["train", "--config", "{home}/broken.yaml"], "broken.yaml"),
+    "bad value": (["train", "--config", "{home}/recipe.yaml", "--seed", "many"], "seed"),
+    "impossible value": (["train", "--config", "{home}/recipe.yaml", "--data.batch_size", "0"], "data.batch_size is 0"),
+    "untrainable part": (["train", "--config", "{home}/parts.yaml"], "cannot train 'groups'"),
+    "no such encoder": (
+        ["train", "--config", "{home}/recipe.yaml", "--network.encoder.name", "resnet9000", "--out", "{out}"],
+        "timm cannot build 'resnet9000'",
+    ),
+    "no such data": (["train", "--config", "{home}/recipe.yaml", "--data.name", "camvit", "--out", "{out}"], "camvi"),
+    "no root": (["train", "--config", "camvid", "--out", "{out}"], "camvid needs its folder"),
+    "run exists": (["train", "--config", "{home}/recipe.yaml", "--out", "{home}/ours"], "add --resume"),
+    "another run": (
+        ["train", "--config", "{home}/recipe.yaml", "--seed", "9", "--out", "{home}/ours", "--resume"],
+        "other values of seed",
+    ),
+    "not a run": (["train", "--config", "{home}/recipe.yaml", "--out", "{home}/data"], "holds no run"),
+    "no bundle": (["evaluate", "{home}/data", "--data", "{home}/data"], "is not a model"),
+    "no such split": (["evaluate", "{home}/ours/model", "--data", "{home}/data", "--split", "dev"], "dev"),
+    "other classes": (["evaluate", "{home}/ours/model", "--data", "scenes", "--root", "{home}/scenes"], "classes"),
+    "no picture": (["explain", "{home}/ours/model", "{home}/none.png", "--out", "{out}"], "none.png"),
+    "not a picture": (["explain", "{home}/ours/model", "{home}/recipe.yaml", "--out", "{out}"], "recipe.yaml"),
+    "black box": (["explain", "{home}/box/model", "{home}/data/images/toy-1.png", "--out", "{out}"], "no prototypes"),
+    "same name twice": (
+        ["predict", "{home}/ours/model", "{home}/data/images", "{home}/data/masks", "--out", "{out}"],
+        "different folders",
+    ),
+    "empty folder": (["predict", "{home}/ours/model", "{home}/ours", "--out", "{out}"], "holds no picture"),
+    "unwritable": (
+        ["explain", "{home}/ours/model", "{home}/data/images/toy-1.png", "--out", "{home}/recipe.yaml/page.html"],
+        "cannot be written",
+    ),
+    "no command": ([], "command"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(finished, name, tmp_path, capsys, monkeypatch):
+    arguments, expected = MISTAKES[name]
+    recipe = recipe_values()
+    recipe["data"]["name"] = str(finished / "data")
+    typo = {**recipe, "phases": {"joint": {"steeps": 3}}}
+    parts = {**recipe, "phases": {"joint": {"steps": 3, "learning_rates": {"groups": 0.1}}}}
+    (finished / "typo.yaml").write_text(yaml.safe_dump(typo))
+    (finished / "parts.yaml").write_text(yaml.safe_dump(parts))
+    (finished / "broken.yaml").write_text("method: [")
+    if name == "other classes":
+        monkeypatch.setattr("scaleprotoseg.data.scenes.reader.SIZES", {"train": 1, "val": 1, "test": 1})
+    out = tmp_path / "out"
+    capsys.readouterr()
+    code = run(*(str(argument).format(home=finished, out=out) for argument in arguments))
+    printed = capsys.readouterr().err
+    assert code != 0
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert expected in printed
+    assert not out.exists()
+
+
+def test_the_installed_command_prints_no_traceback():
+    command = [sys.executable, "-c", "from scaleprotoseg.cli import main; main()", "explain", "/no/model", "a.png", "--out", "b"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "/no/model" in done.stderr
+
+
+@pytest.mark.parametrize("name", cli._recipe_names())
+def test_packaged_recipes_are_valid_and_say_what_to_expect(name):
+    recipe = cli._recipe(["--config", name])
+    assert recipe.phases and recipe.method == name.split("/")[-1]
+    header = (Path(str(cli.RECIPES)) / f"{name}.yaml").read_text()
+    for word in ("Hardware", "Duration", "Expect"):
+        assert f"# {word}" in header, f"{name}: the header does not state {word}"

@@ -1,0 +1,92 @@
+"""The curriculum: what each phase may change, and that a cut-off run ends as an uncut one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+import scaleprotoseg.training.module as module
+from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.training.curriculum import run_phases, start
+from scaleprotoseg.training.recipe import Recipe
+from tests.toys import Toys, recipe_values
+
+
+def make_recipe(**changes) -> Recipe:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe, "recipe")
+    return parser.instantiate(parser.parse_object({"recipe": recipe_values(**changes)})).recipe
+
+
+class CutOff(Exception):
+    pass
+
+
+def trained(recipe, folder):
+    states = {}
+
+    def keep(name: str, network: Network) -> None:
+        states[name] = {key: value.clone() for key, value in network.state_dict().items()}
+
+    network, done = start(recipe, Toys().labels, folder)
+    run_phases(network, done, recipe, Toys(), folder, keep)
+    return network, states
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory):
+    return trained(make_recipe(), tmp_path_factory.mktemp("uncut"))
+
+
+def test_phases_change_only_what_they_name(uncut):
+    _, states = uncut
+    joint, tuned, groups = states["joint"], states["fine-tune"], states["groups"]
+    for key in joint:
+        if key.startswith(("encoder", "pyramid")):
+            assert torch.equal(joint[key], groups[key]), key
+    assert not torch.equal(states["projection"]["head.classifier"], tuned["head.classifier"])
+    assert torch.equal(states["projection"]["head.prototypes.vectors"], groups["head.prototypes.vectors"])
+    assert not torch.equal(states["grouping"]["head.weights"], groups["head.weights"])
+
+
+def test_grouped_result_is_on_the_simplex_and_every_prototype_has_its_source(uncut):
+    network, states = uncut
+    weights = states["groups"]["head.weights"]
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:2]))
+    assert isinstance(network.head, GroupHead)
+    assert not network.training
+    assert all(source is not None for source in network.sources)
+    assert len(network.sources) == len(network.head.prototypes)
+
+
+@pytest.mark.parametrize("phase", ["joint", "groups"])
+def test_a_run_cut_off_within_a_phase_ends_as_an_uncut_one(uncut, phase, tmp_path, monkeypatch):
+    step = module.FitModule.training_step
+    cut_at = {"joint": 13, "groups": 11}[phase]
+
+    def fragile_step(self, batch, batch_index):
+        wanted = "groups" in self.phase.learning_rates or phase == "joint"
+        if wanted and self.trainer.global_step == cut_at:
+            raise CutOff
+        return step(self, batch, batch_index)
+
+    recipe = make_recipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.FitModule, "training_step", fragile_step)
+        with pytest.raises(CutOff):
+            trained(recipe, tmp_path)
+    assert list(tmp_path.glob("checkpoints/*-steps/last.ckpt"))
+    network, states = trained(recipe, tmp_path)
+    assert set(states) < set(uncut[1]) or phase == "joint"
+    for key, value in uncut[0].state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key
+
+
+def test_same_seed_same_weights_other_seed_others(uncut, tmp_path):
+    again, _ = trained(make_recipe(), tmp_path / "again")
+    for key, value in uncut[0].state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    other, _ = trained(make_recipe(seed=1), tmp_path / "other")
+    assert not torch.equal(other.encoder.net.conv1[0].weight, again.encoder.net.conv1[0].weight)
