@@ -33,7 +33,9 @@ class StubUnpickler(pickle.Unpickler):
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a published checkpoint, by their dotted names."""
-    reader = SimpleNamespace(Unpickler=StubUnpickler, load=lambda file, **_: StubUnpickler(file).load(), __name__="stub")
+    reader = SimpleNamespace(
+        Unpickler=StubUnpickler, load=lambda file, **_: StubUnpickler(file).load(), __name__="stub"
+    )
     tensors: dict[str, Tensor] = {}
 
     def walk(module: Any, prefix: str) -> None:

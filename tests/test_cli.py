@@ -180,7 +180,16 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(finished, name, tmp_path,
 
 
 def test_the_installed_command_prints_no_traceback():
-    command = [sys.executable, "-c", "from scaleprotoseg.cli import main; main()", "explain", "/no/model", "a.png", "--out", "b"]
+    command = [
+        sys.executable,
+        "-c",
+        "from scaleprotoseg.cli import main; main()",
+        "explain",
+        "/no/model",
+        "a.png",
+        "--out",
+        "b",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "/no/model" in done.stderr

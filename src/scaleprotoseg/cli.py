@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.training.recipe import Recipe
@@ -96,7 +96,7 @@ def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = T
     sub.add_argument("--split", default=default_split, help="train, val or test")
 
 
-class RecipeFile(ActionConfigFile):  # type: ignore[misc]
+class RecipeFile(ActionConfigFile):
     """A recipe by its packaged name or by its path."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
@@ -107,7 +107,7 @@ class RecipeFile(ActionConfigFile):  # type: ignore[misc]
         """
         path = _recipe_path(str(values))
         try:
-            super().__call__(parser, cfg, str(path), option_string)
+            super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
         except (ArgumentError, TypeError, ValueError) as error:
             raise UserError(f"{path}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
 

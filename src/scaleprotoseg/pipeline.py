@@ -68,7 +68,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
 
     run_phases(network, done, recipe, training, folder, after_phase)
     network.save_pretrained(folder / "model")
-    metrics = phases[list(recipe.phases)[-1]]
+    metrics: dict[str, Any] = phases[list(recipe.phases)[-1]]
     _write_metrics(folder / "metrics.json", metrics)
     write_report(network, folder / "report.html", metrics, examples(validation))
     metrics_table.render(metrics, console)

@@ -23,7 +23,13 @@ from tests.model.test_search import small_network
 from tests.toys import LABELS, Toys
 
 
-@given(st.integers(2, 5).flatmap(lambda c: st.lists(st.tuples(st.integers(0, c - 1), st.integers(0, c - 1)), min_size=1, max_size=40).map(lambda pixels: (c, pixels))))
+@given(
+    st.integers(2, 5).flatmap(
+        lambda c: st.lists(st.tuples(st.integers(0, c - 1), st.integers(0, c - 1)), min_size=1, max_size=40).map(
+            lambda pixels: (c, pixels)
+        )
+    )
+)
 def test_scores_by_counting(case):
     classes, pixels = case
     confusion = torch.zeros(classes, classes, dtype=torch.long)
@@ -60,7 +66,7 @@ def test_score_of_a_network_by_hand():
 def test_other_classes_are_refused():
     other = LabelTable.from_json({"classes": ["ground", "disc", "pole"]})
     network = Network(small_network().config, other).eval()
-    with pytest.raises(UserError, match="its classes .* are not the model's"):
+    with pytest.raises(UserError, match=r"its classes .* are not the model's"):
         score_segmentation(network, Toys(1))
 
 

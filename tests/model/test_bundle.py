@@ -22,7 +22,9 @@ from tests.toys import LABELS, Toys
 
 def black_box(kind: str = "direct", encoder: str = "resnet10t") -> Network:
     torch.manual_seed(1)
-    return Network(NetworkConfig(EncoderConfig(encoder, stage=2), PyramidConfig((1, 2)), HeadConfig(kind)), LABELS, "box")
+    return Network(
+        NetworkConfig(EncoderConfig(encoder, stage=2), PyramidConfig((1, 2)), HeadConfig(kind)), LABELS, "box"
+    )
 
 
 @pytest.fixture

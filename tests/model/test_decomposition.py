@@ -84,7 +84,9 @@ def test_why_not_another_class():
         why = page.at(5, 6, class_name=name)
         check_sums(why)
         assert why.class_name == name
-        assert why.runner_up.class_name == (winner.class_name if name != winner.class_name else winner.runner_up.class_name)
+        assert why.runner_up.class_name == (
+            winner.class_name if name != winner.class_name else winner.runner_up.class_name
+        )
 
 
 def test_groups_of_other_classes_are_listed_and_members_are_sorted():

@@ -13,7 +13,12 @@ CLASSES, SCALES, WIDTH = 3, 2, 5
 
 def uneven_layer(counts: list[int]) -> PrototypeLayer:
     """``counts[scale * CLASSES + class]`` prototypes each."""
-    pairs = [(scale, label) for scale in range(SCALES) for label in range(CLASSES) for _ in range(counts[scale * CLASSES + label])]
+    pairs = [
+        (scale, label)
+        for scale in range(SCALES)
+        for label in range(CLASSES)
+        for _ in range(counts[scale * CLASSES + label])
+    ]
     scales, classes = (torch.tensor([pair[i] for pair in pairs], dtype=torch.long) for i in range(2))
     return PrototypeLayer(classes, scales, WIDTH, SCALES)
 
@@ -49,7 +54,8 @@ def test_group_head_by_loops(counts, seed):
             assert output.groups[b, unit, y, x] == pytest.approx(float(group), rel=1e-4)
         for label in range(CLASSES):
             logit = sum(
-                (1.0 if unit // 2 == label else -0.5) * float(output.groups[b, unit, y, x]) for unit in range(2 * CLASSES)
+                (1.0 if unit // 2 == label else -0.5) * float(output.groups[b, unit, y, x])
+                for unit in range(2 * CLASSES)
             )
             assert output.logits[b, label, y, x] == pytest.approx(logit, rel=1e-3, abs=1e-3)
 

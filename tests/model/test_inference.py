@@ -45,9 +45,7 @@ def test_tiles_equal_the_whole(monkeypatch):
     torch.testing.assert_close(logits_of(network, image), whole, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [(None, (30, 40)), (15, (15, 20)), (60, (60, 80)), ((7, 9), (7, 9))]
-)
+@pytest.mark.parametrize(("size", "expected"), [(None, (30, 40)), (15, (15, 20)), (60, (60, 80)), ((7, 9), (7, 9))])
 def test_input_size(size, expected):
     assert input_size(InputConfig(size=size), width=40, height=30) == expected
 

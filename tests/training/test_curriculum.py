@@ -20,7 +20,7 @@ def make_recipe(**changes) -> Recipe:
     return parser.instantiate(parser.parse_object({"recipe": recipe_values(**changes)})).recipe
 
 
-class CutOff(Exception):
+class CutOffError(Exception):
     pass
 
 
@@ -69,13 +69,13 @@ def test_a_run_cut_off_within_a_phase_ends_as_an_uncut_one(uncut, phase, tmp_pat
     def fragile_step(self, batch, batch_index):
         wanted = "groups" in self.phase.learning_rates or phase == "joint"
         if wanted and self.trainer.global_step == cut_at:
-            raise CutOff
+            raise CutOffError
         return step(self, batch, batch_index)
 
     recipe = make_recipe()
     with monkeypatch.context() as patch:
         patch.setattr(module.FitModule, "training_step", fragile_step)
-        with pytest.raises(CutOff):
+        with pytest.raises(CutOffError):
             trained(recipe, tmp_path)
     assert list(tmp_path.glob("checkpoints/*-steps/last.ckpt"))
     network, states = trained(recipe, tmp_path)

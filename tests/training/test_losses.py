@@ -35,13 +35,19 @@ def test_diversity_equals_the_loops(data, seed):
     generator = torch.Generator().manual_seed(seed)
     classes, scales = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
     counts = [data.draw(st.integers(0, 4)) for _ in range(classes * scales)]
-    prototype_scale = torch.tensor([s for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])])
-    prototype_class = torch.tensor([c for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])])
+    prototype_scale = torch.tensor(
+        [s for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])]
+    )
+    prototype_class = torch.tensor(
+        [c for s in range(scales) for c in range(classes) for _ in range(counts[s * classes + c])]
+    )
     if not len(prototype_class):
         return
     labels = torch.randint(0, classes + 1, (2, 3, 4), generator=generator)
     labels[labels == classes] = 255
-    distances = (4 * torch.rand(2, len(prototype_class), 3, 4, generator=generator, dtype=torch.double)).requires_grad_()
+    distances = (
+        4 * torch.rand(2, len(prototype_class), 3, 4, generator=generator, dtype=torch.double)
+    ).requires_grad_()
     ours = Diversity(prototype_class, prototype_scale, classes)(distances, labels)
     loops = diversity_by_loops(distances, labels, prototype_class, prototype_scale)
     torch.testing.assert_close(ours, loops, rtol=1e-9, atol=1e-12)

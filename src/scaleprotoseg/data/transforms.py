@@ -24,7 +24,7 @@ Size = Callable[[int, int], tuple[int, int]]
 """Width and height of a picture to the (height, width) it is trained at."""
 
 
-class RandomScale(v2.Transform):
+class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """Resizes picture and mask together by one random factor.
 
     Args:

@@ -32,7 +32,9 @@ def sparsity(network: Network) -> Sparsity:
     if isinstance(head, GroupHead):
         weights = head.dense_weights() > 0
         used = int(weights.any(dim=0).sum())
-        return Sparsity(used, len(head.prototypes), float(weights.sum(dim=1).float().mean()), used / len(network.labels))
+        return Sparsity(
+            used, len(head.prototypes), float(weights.sum(dim=1).float().mean()), used / len(network.labels)
+        )
     if isinstance(head, PrototypeHead):
         count = len(head.prototypes)
         return Sparsity(count, count, None, count / len(network.labels))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -135,7 +135,9 @@ def load_encoder(network: Network, name: str | Path) -> None:
     try:
         network.encoder.load_state_dict(other.encoder.state_dict())
     except RuntimeError as error:
-        raise UserError(f"{name}: its encoder does not fit ({str(error).splitlines()[0]}); use the same stage") from error
+        raise UserError(
+            f"{name}: its encoder does not fit ({str(error).splitlines()[0]}); use the same stage"
+        ) from error
 
 
 def _save_prototypes(network: Network, folder: Path) -> None:
@@ -145,7 +147,12 @@ def _save_prototypes(network: Network, folder: Path) -> None:
     entries = []
     for index, source in enumerate(network.sources):
         label = network.labels.names[int(layer.prototype_class[index])]
-        entry: dict[str, Any] = {"id": index, "class": label, "scale": int(layer.prototype_scale[index]), "source": None}
+        entry: dict[str, Any] = {
+            "id": index,
+            "class": label,
+            "scale": int(layer.prototype_scale[index]),
+            "source": None,
+        }
         if source is not None:
             picture = f"prototypes/{index:04d}.png"
             (folder / picture).write_bytes(source.picture)
@@ -157,7 +164,9 @@ def _save_prototypes(network: Network, folder: Path) -> None:
 def _load_sources(folder: Path, count: int) -> list[Source | None]:
     entries = _read_json(folder / "prototypes.json")
     if not isinstance(entries, list) or len(entries) != count:
-        raise UserError(f"{folder / 'prototypes.json'}: does not list the model's {count} prototypes; copy the model again")
+        raise UserError(
+            f"{folder / 'prototypes.json'}: does not list the model's {count} prototypes; copy the model again"
+        )
     sources: list[Source | None] = []
     for index, entry in enumerate(entries):
         if entry["source"] is None:
@@ -188,7 +197,7 @@ def _shape_head(network: Network, state: dict[str, Tensor]) -> None:
     if "head.prototypes.vectors" not in state:
         return
     classes, scales = state["head.prototypes.prototype_class"], state["head.prototypes.prototype_scale"]
-    if classes.numel() and not (0 <= int(classes.min()) and int(classes.max()) < len(network.labels)):
+    if classes.numel() and not (int(classes.min()) >= 0 and int(classes.max()) < len(network.labels)):
         raise KeyError("prototype of an unknown class")
     layer = PrototypeLayer(classes, scales, state["head.prototypes.vectors"].shape[1], network.pyramid.num_scales)
     grouped = "head.weights" in state
@@ -204,7 +213,9 @@ def _download(name: str, hub_arguments: dict[str, Any]) -> Path:
     try:
         return Path(snapshot_download(name, **hub_arguments))
     except HFValidationError as error:
-        raise UserError(f"{name}: no such folder, and not a Hub id; give a model folder such as runs/demo/model") from error
+        raise UserError(
+            f"{name}: no such folder, and not a Hub id; give a model folder such as runs/demo/model"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{name}: no such folder, and the Hub does not give it ({reason}); check the name") from error

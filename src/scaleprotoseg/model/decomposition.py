@@ -150,7 +150,9 @@ class Page:
         """
         width, height = self.image.size
         if not (0 <= x < width and 0 <= y < height):
-            raise UserError(f"pixel ({x}, {y}) is outside the {width}x{height} picture; give 0 <= x < {width}, 0 <= y < {height}")
+            raise UserError(
+                f"pixel ({x}, {y}) is outside the {width}x{height} picture; give 0 <= x < {width}, 0 <= y < {height}"
+            )
         if class_name is not None and class_name not in self.labels.names:
             raise UserError(f"class {class_name!r} is unknown; choose one of {', '.join(self.labels.names)}")
         scores = self._upsampled(self.logits, x, y)
@@ -225,7 +227,9 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     output = head(network.pyramid_map((tensor - network.mean) / network.std))
     grouped = isinstance(head, GroupHead)
     units = output.groups if grouped else output.similarities
-    weights = head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes), dtype=torch.double)
+    weights = (
+        head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes), dtype=torch.double)
+    )
     return Page(
         image=picture,
         labels=network.labels,
@@ -247,6 +251,8 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, Image.Image):
         return image.convert("RGB")
     try:
-        return Image.fromarray(np.asarray(image, dtype=np.uint8) if np.asarray(image).dtype == np.uint8 else image).convert("RGB")
+        return Image.fromarray(
+            np.asarray(image, dtype=np.uint8) if np.asarray(image).dtype == np.uint8 else image
+        ).convert("RGB")
     except (TypeError, ValueError) as error:
         raise UserError(f"image array: {error}; give (H, W) or (H, W, 3) uint8 values") from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import timm
+from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from scaleprotoseg.errors import UserError
@@ -26,7 +29,7 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
         super().__init__()
         try:
-            self.net = timm.create_model(
+            net = timm.create_model(
                 config.name,
                 pretrained=config.pretrained,
                 features_only=True,
@@ -39,6 +42,7 @@ class Encoder(nn.Module):
                 f"network.encoder: timm cannot build {config.name!r} at output stride {config.output_stride}, stage "
                 f"{config.stage} ({error}); choose a convolutional model from timm.list_models()"
             ) from error
+        self.net = cast(FeatureListNet, net)
         self.channels: int = self.net.feature_info.channels()[-1]
 
     def forward(self, images: Tensor) -> Tensor:

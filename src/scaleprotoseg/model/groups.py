@@ -62,7 +62,9 @@ class GroupHead(nn.Module):
         super().__init__()
         self.prototypes = prototypes
         self.register_buffer("members", class_members(prototypes.prototype_class, num_classes))
-        self.register_buffer("group_class", torch.arange(num_classes, device=self.members.device).repeat_interleave(groups))
+        self.register_buffer(
+            "group_class", torch.arange(num_classes, device=self.members.device).repeat_interleave(groups)
+        )
         counts = self.valid.sum(dim=1).clamp_min(1)[:, None, None]
         bound = counts.float().rsqrt()  # of a default linear layer: uniform in +-1 / sqrt(inputs)
         start = (2 * torch.rand(num_classes, groups, self.members.shape[1], device=bound.device) - 1) * bound

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as TF
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.output import Output
 
 TILE = 1024
 """Side of a tile in pixels; larger pictures are read tile by tile."""
@@ -41,7 +42,8 @@ def to_tensor(image: Image.Image, config: InputConfig) -> Tensor:
     size = input_size(config, image.width, image.height)
     if size != tuple(tensor.shape[-2:]):
         tensor = TF.resize(tensor, list(size), antialias=True)
-    return TF.to_dtype(tensor, torch.float32, scale=True)
+    scaled: Tensor = TF.to_dtype(tensor, torch.float32, scale=True)
+    return scaled
 
 
 @torch.inference_mode()
@@ -58,11 +60,10 @@ def logits_of(network: Network, image: Image.Image) -> Tensor:
     Returns:
         (C, h, w) float32 logits on the CPU.
     """
-    device = network.mean.device
     tensor = to_tensor(image, network.config.input)
     height, width = tensor.shape[-2:]
     if max(height, width) <= TILE:
-        return network(tensor[None].to(device)).logits[0].float().cpu()
+        return _scores(network, tensor)
     stride = network.config.encoder.output_stride
     rows, columns = -(-height // stride), -(-width // stride)
     logits = torch.empty(len(network.labels), rows, columns)
@@ -70,11 +71,16 @@ def logits_of(network: Network, image: Image.Image) -> Tensor:
         for left in range(0, width, TILE):
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
             tile = tensor[:, y : top + TILE + MARGIN, x : left + TILE + MARGIN]
-            scores = network(tile[None].to(device)).logits[0].float().cpu()
+            scores = _scores(network, tile)
             inside = scores[:, (top - y) // stride :, (left - x) // stride :][:, : TILE // stride, : TILE // stride]
             r, c = top // stride, left // stride
             logits[:, r : r + inside.shape[1], c : c + inside.shape[2]] = inside
     return logits
+
+
+def _scores(network: Network, tensor: Tensor) -> Tensor:
+    output: Output = network(tensor[None].to(network.mean.device))
+    return output.logits[0].float().cpu()
 
 
 def class_map(logits: Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:

@@ -82,7 +82,7 @@ class PrototypeLayer(nn.Module):
         # |z - p|^2 is expanded to products; both are moved by 0.5 first, for values in (0, 1) then lose
         # less to cancellation.
         distances = []
-        vectors = (self.vectors - 0.5).split(self._counts)
+        vectors = torch.split(self.vectors - 0.5, self._counts)
         for maps, rows in zip((latent - 0.5).chunk(self.num_scales, dim=1), vectors, strict=True):
             if not len(rows):  # pruning may leave a scale without prototypes
                 continue

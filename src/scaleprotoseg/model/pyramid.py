@@ -25,15 +25,18 @@ class Pyramid(nn.Module):
         self.fuse = config.fuse
         self.channels = config.channels
         self.num_scales = len(config.dilations) if config.fuse == "keep" else 1
-        self.branches = nn.ModuleList(
-            nn.Conv2d(in_channels, config.channels, 3, padding=dilation, dilation=dilation)
-            for dilation in config.dilations
-        )
-        for branch in self.branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+        self.branches = nn.ModuleList(_branch(in_channels, config.channels, dilation) for dilation in config.dilations)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) features to (B, num_scales * channels, h, w), before any sigmoid."""
         maps = [branch(features) for branch in self.branches]
         return torch.cat(maps, dim=1) if self.fuse == "keep" else torch.stack(maps).sum(dim=0)
+
+
+def _branch(in_channels: int, channels: int, dilation: int) -> nn.Conv2d:
+    """One dilated convolution, its weights from N(0, 0.01^2)."""
+    convolution = nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation)
+    nn.init.normal_(convolution.weight, std=0.01)
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return convolution

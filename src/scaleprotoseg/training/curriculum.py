@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -156,13 +157,11 @@ def _fit(
     trainer.fit(module, ckpt_path=last if last.is_file() else None)
 
 
-def _precision(recipe: Recipe) -> str:
+def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
     """bfloat16 on GPUs and on CPUs with 512-bit vectors; on others it is emulated and slower than float32."""
-    names = {"32": "32-true", "bf16": "bf16-mixed"}
-    if recipe.precision != "auto":
-        return names[recipe.precision]
     fast = torch.cuda.is_available() or "AVX512" in torch.backends.cpu.get_cpu_capability()
-    return names["bf16" if fast else "32"]
+    bf16 = fast if recipe.precision == "auto" else recipe.precision == "bf16"
+    return "bf16-mixed" if bf16 else "32-true"
 
 
 def _progress(what: str) -> Callable[[Iterable[int]], Iterable[int]]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR
@@ -57,6 +58,8 @@ class FitModule(LightningModule):
         stream: Training pictures.
         data: Batch size and workers.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class FitModule(LightningModule):
         if isinstance(self.network.head, GroupHead) and "groups" in self.phase.learning_rates:
             self.network.head.project_()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with one named parameter group per part."""
         phase, parts = self.phase, parts_of(self.network)
         groups = [
@@ -140,7 +143,8 @@ class FitModule(LightningModule):
         def factor(step: int) -> float:
             return (1 - min(step, phase.steps - 1) / phase.steps) ** POLY_POWER if phase.decay == "poly" else 1.0
 
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+        schedule: LRSchedulerConfigType = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """The rest of the stream, from the step the training stands at."""

@@ -61,9 +61,7 @@ def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[
     return keep, into
 
 
-def _sources(
-    network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]
-) -> list[Source | None]:
+def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]) -> list[Source | None]:
     """The source of every kept prototype; each picture is read once."""
     layer = network.prototypes
     assert layer is not None
