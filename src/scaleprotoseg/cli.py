@@ -195,8 +195,9 @@ def _check_data(parsed: Namespace) -> None:
 
 def _quiet_libraries() -> None:
     """Leaves the user our own lines: libraries' banners, tips and internal deprecations stay out."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("lightning.pytorch", "lightning.fabric", "httpx", "timm", "torch", "PIL"):
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("scaleprotoseg").setLevel(logging.INFO)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|torch|timm|torchmetrics|PIL)\..*")
 
