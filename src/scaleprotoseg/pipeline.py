@@ -26,7 +26,7 @@ from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import write_file
 from scaleprotoseg.model.bundle import load
-from scaleprotoseg.model.inference import class_map, logits_of
+from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
 from scaleprotoseg.training.recipe import Recipe
@@ -95,7 +95,7 @@ def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = Fal
 
 def evaluate(bundle: str, data: str, root: Path | None, split: str, out: Path | None) -> None:
     """Measures a bundle on a split, prints the scores and writes them if a file is given."""
-    network = load(bundle)
+    network = load(bundle).to(fastest_device())
     metrics = measure(network, open_dataset(data, split, root), progress=progress("measuring"))
     metrics_table.render(metrics, console)
     if out is not None:
@@ -113,7 +113,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     Raises:
         UserError: If a picture is unreadable, or two would be written to one name.
     """
-    network = load(bundle)
+    network = load(bundle).to(fastest_device())
     paths = [path for given in images for path in (_pictures_in(given) if given.is_dir() else [given])]
     names = [path.stem for path in paths]
     twice = next((path for path in paths if names.count(path.stem) > 1), None)
@@ -129,7 +129,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
 
 def explain(bundle: str, image: Path, out: Path) -> None:
     """Writes the page that explains one picture."""
-    write_explanation(load(bundle).explain(image), out, image.name)
+    write_explanation(load(bundle).to(fastest_device()).explain(image), out, image.name)
     console.print(f"open {escape(str(out))}")
 
 
@@ -143,7 +143,7 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
         root: Folder of a named data set.
         split: Its split.
     """
-    network = load(bundle)
+    network = load(bundle).to(fastest_device())
     if data is not None:
         dataset = open_dataset(data, split, root)
         write_report(network, out, measure(network, dataset, progress=progress("measuring")), examples(dataset))

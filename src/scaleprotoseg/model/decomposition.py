@@ -222,24 +222,24 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     assert isinstance(head, (PrototypeHead, GroupHead))
     picture = _picture(image)
     tensor = to_tensor(picture, network.config.input)[None].to(network.mean.device)
-    # Scores can be in the thousands; in double precision their sums still come out to 1e-4.
-    head = copy.deepcopy(head).double()
-    output = head(network.pyramid_map((tensor - network.mean) / network.std))
+    similarities = network(tensor).similarities.cpu().double()
+    # Scores can be in the thousands: added up again in double precision, their sums come out to 1e-4.
+    head = copy.deepcopy(head).cpu().double()
     grouped = isinstance(head, GroupHead)
-    units = output.groups if grouped else output.similarities
+    units = (head.activations(similarities) if isinstance(head, GroupHead) else similarities)[0]
     weights = (
         head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes), dtype=torch.double)
     )
     return Page(
         image=picture,
         labels=network.labels,
-        logits=output.logits[0].cpu(),
-        units=units[0].cpu(),
-        unit_class=head.unit_class.cpu(),
-        classifier=head.classifier.detach().cpu(),
-        similarities=output.similarities[0].cpu(),
-        weights=weights.cpu(),
-        prototype_scale=head.prototypes.prototype_scale.cpu(),
+        logits=torch.einsum("cu,uhw->chw", head.classifier.detach(), units),
+        units=units,
+        unit_class=head.unit_class,
+        classifier=head.classifier.detach(),
+        similarities=similarities[0],
+        weights=weights,
+        prototype_scale=head.prototypes.prototype_scale,
         sources=tuple(network.sources),
         grouped=grouped,
     )

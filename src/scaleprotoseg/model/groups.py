@@ -114,7 +114,7 @@ class GroupHead(nn.Module):
     def forward(self, pyramid: Tensor) -> Output:
         """(B, S * D, h, w) pyramid map before the sigmoid to a full :class:`Output`."""
         with torch.autocast(pyramid.device.type, enabled=False):
-            distances = self.prototypes(torch.sigmoid(pyramid.to(self.classifier.dtype)))
+            distances = self.prototypes(torch.sigmoid(pyramid.float()))
             similarities = similarity(distances)
             groups = self.activations(similarities)
             logits = F.conv2d(groups, self.classifier[:, :, None, None])

@@ -22,6 +22,11 @@ MARGIN = 256
 """Pixels around a tile that the network sees as well, so that its border cells know their surroundings."""
 
 
+def fastest_device() -> torch.device:
+    """The accelerator PyTorch finds (CUDA, MPS, ...), else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
 def input_size(config: InputConfig, width: int, height: int) -> tuple[int, int]:
     """(height, width) a picture has when the network sees it.
 

@@ -123,7 +123,7 @@ class PrototypeHead(nn.Module):
     def forward(self, pyramid: Tensor) -> Output:
         """(B, S * D, h, w) pyramid map before the sigmoid to an :class:`Output` without groups."""
         with torch.autocast(pyramid.device.type, enabled=False):
-            distances = self.prototypes(torch.sigmoid(pyramid.to(self.classifier.dtype)))
+            distances = self.prototypes(torch.sigmoid(pyramid.float()))
             similarities = similarity(distances)
             logits = F.conv2d(similarities, self.classifier[:, :, None, None])
         return Output(logits, None, similarities, distances)

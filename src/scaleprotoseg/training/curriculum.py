@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -21,7 +22,7 @@ from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import input_size
+from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.training.losses import class_weights
@@ -77,7 +78,7 @@ def run_phases(
     checkpoints = folder / CHECKPOINTS
     weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
     for index, (name, phase) in list(enumerate(recipe.phases.items()))[done:]:
-        seed_everything(recipe.seed + index, verbose=False)
+        seed_everything(_phase_seed(recipe, index), verbose=False)
         log.info("phase %d of %d: %s", index + 1, len(recipe.phases), name)
         if phase.do == "fit":
             _fit(network, recipe, index, name, weights, dataset, folder)
@@ -130,7 +131,7 @@ def _fit(
         dataset,
         size=partial(input_size, size),
         transform=augmentation(data.crop, data.scale, size.mean),
-        seed=recipe.seed + index,
+        seed=_phase_seed(recipe, index),
         length=phase.steps * data.accumulate * data.batch_size,
     )
     module = FitModule(network, phase, recipe.loss, weights, stream, data)
@@ -142,6 +143,7 @@ def _fit(
         max_steps=phase.steps,
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
+        devices=1,
         precision=_precision(recipe),
         callbacks=[
             ModelCheckpoint(steps, "last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
@@ -155,6 +157,12 @@ def _fit(
     network.to(memory_format=torch.channels_last)
     last = steps / "last.ckpt"
     trainer.fit(module, ckpt_path=last if last.is_file() else None)
+    network.to(fastest_device())
+
+
+def _phase_seed(recipe: Recipe, index: int) -> int:
+    """A seed of its own for every phase of every run."""
+    return int(np.random.SeedSequence([recipe.seed, index]).generate_state(1)[0])
 
 
 def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
