@@ -61,23 +61,42 @@ def test_grouped_result_is_on_the_simplex_and_every_prototype_has_its_source(unc
     assert len(network.sources) == len(network.head.prototypes)
 
 
+def cut_off(recipe, phase, step, folder, monkeypatch):
+    """Trains until a step of a phase, and no further."""
+    whole = module.FitModule.training_step
+
+    def fragile(self, batch, batch_index):
+        if self.phase == recipe.phases[phase] and self.trainer.global_step == step:
+            raise CutOffError
+        return whole(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.FitModule, "training_step", fragile)
+        with pytest.raises(CutOffError):
+            trained(recipe, folder)
+    assert list(folder.glob("checkpoints/*-steps/last.ckpt"))
+
+
+def frozen_joint() -> dict:
+    """All phases, with an encoder that never learns."""
+    phases = recipe_values()["phases"]
+    joint = {**phases["joint"], "learning_rates": {"pyramid": 0.001, "prototypes": 0.01}, "encoder_norm": "frozen"}
+    return {**phases, "joint": joint}
+
+
+def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch):
+    recipe = make_recipe(phases=frozen_joint())
+    before, _ = start(recipe, Toys().labels, tmp_path)
+    cut_off(recipe, "joint", 13, tmp_path, monkeypatch)
+    network, _ = trained(recipe, tmp_path)
+    for key, value in before.encoder.state_dict().items():
+        assert torch.equal(value, network.encoder.state_dict()[key]), key
+
+
 @pytest.mark.parametrize("phase", ["joint", "groups"])
 def test_a_run_cut_off_within_a_phase_ends_as_an_uncut_one(uncut, phase, tmp_path, monkeypatch):
-    step = module.FitModule.training_step
-    cut_at = {"joint": 13, "groups": 11}[phase]
-
-    def fragile_step(self, batch, batch_index):
-        wanted = "groups" in self.phase.learning_rates or phase == "joint"
-        if wanted and self.trainer.global_step == cut_at:
-            raise CutOffError
-        return step(self, batch, batch_index)
-
     recipe = make_recipe()
-    with monkeypatch.context() as patch:
-        patch.setattr(module.FitModule, "training_step", fragile_step)
-        with pytest.raises(CutOffError):
-            trained(recipe, tmp_path)
-    assert list(tmp_path.glob("checkpoints/*-steps/last.ckpt"))
+    cut_off(recipe, phase, 13, tmp_path, monkeypatch)
     network, states = trained(recipe, tmp_path)
     assert set(states) < set(uncut[1]) or phase == "joint"
     for key, value in uncut[0].state_dict().items():

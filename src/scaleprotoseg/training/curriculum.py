@@ -156,7 +156,7 @@ def _fit(
     )
     network.to(memory_format=torch.channels_last)
     last = steps / "last.ckpt"
-    trainer.fit(module, ckpt_path=last if last.is_file() else None)
+    trainer.fit(module.train(), ckpt_path=last if last.is_file() else None)
     network.to(fastest_device())
 
 

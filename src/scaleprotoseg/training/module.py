@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -84,9 +84,12 @@ class FitModule(LightningModule):
         for parameter in network.parameters():
             parameter.requires_grad_(parameter in trained)
 
-    def on_train_epoch_start(self) -> None:
-        """Lightning puts everything into training mode; a frozen encoder keeps its batch statistics."""
-        self.network.encoder.train("encoder" in self.phase.learning_rates and self.phase.encoder_norm == "free")
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but a frozen encoder, which keeps its batch statistics."""
+        super().train(mode)
+        learns = "encoder" in self.phase.learning_rates and self.phase.encoder_norm == "free"
+        self.network.encoder.train(mode and learns)
+        return self
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch of uint8 pictures and masks."""
