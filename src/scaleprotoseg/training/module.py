@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from scaleprotoseg.data.transforms import TrainingStream
 from scaleprotoseg.model.groups import GroupHead
@@ -45,6 +45,27 @@ def norm_parameters(network: Network) -> set[Parameter]:
     """The scales and shifts of the encoder's normalisation layers."""
     norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm, torch.nn.LayerNorm)
     return {p for layer in network.encoder.modules() if isinstance(layer, norms) for p in layer.parameters()}
+
+
+class Remaining(Sampler[int]):
+    """The items of a stream that are still to come.
+
+    Its length is that of the whole stream, because Lightning counts the batches of a resumed epoch from its start.
+
+    Args:
+        length: Items in the stream.
+        done: Items that were used before.
+    """
+
+    def __init__(self, length: int, done: int) -> None:
+        self.length = length
+        self.done = done
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.done, self.length))
 
 
 class FitModule(LightningModule):
@@ -150,12 +171,12 @@ class FitModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The rest of the stream, from the step the training stands at."""
+        """The stream, from the step the training stands at."""
         done = self.trainer.global_step * self.data.accumulate * self.data.batch_size
         return DataLoader(
             self.stream,
             batch_size=self.data.batch_size,
-            sampler=range(done, len(self.stream)),
+            sampler=Remaining(len(self.stream), done),
             num_workers=self.data.workers,
             persistent_workers=self.data.workers > 0,
         )
