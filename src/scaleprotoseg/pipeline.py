@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 
 from scaleprotoseg.data import doctor
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
@@ -29,6 +28,7 @@ from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
+from scaleprotoseg.training.progress import over_pictures
 from scaleprotoseg.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
     phases: dict[str, Any] = json.loads(history.read_text()) if history.is_file() else {}
 
     def after_phase(name: str, network: Network) -> None:
-        phases[name] = measure(network, validation, recipe.seed, progress(f"measuring after {name}"))
+        phases[name] = measure(network, validation, recipe.seed, over_pictures(f"measuring after {name}"))
         log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
         _write_metrics(history, phases)
 
@@ -95,8 +95,8 @@ def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = Fal
 
 def evaluate(bundle: str, data: str, root: Path | None, split: str, out: Path | None) -> None:
     """Measures a bundle on a split, prints the scores and writes them if a file is given."""
-    network = load(bundle).to(fastest_device())
-    metrics = measure(network, open_dataset(data, split, root), progress=progress("measuring"))
+    network = _load(bundle)
+    metrics = measure(network, open_dataset(data, split, root), progress=over_pictures("measuring"))
     metrics_table.render(metrics, console)
     if out is not None:
         _write_metrics(out, metrics)
@@ -113,13 +113,13 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     Raises:
         UserError: If a picture is unreadable, or two would be written to one name.
     """
-    network = load(bundle).to(fastest_device())
+    network = _load(bundle)
     paths = [path for given in images for path in (_pictures_in(given) if given.is_dir() else [given])]
     names = [path.stem for path in paths]
     twice = next((path for path in paths if names.count(path.stem) > 1), None)
     if twice is not None:
         raise UserError(f"{twice}: another picture is named {twice.stem} too; predict them into different folders")
-    for index in progress("predicting")(range(len(paths))):
+    for index in over_pictures("predicting")(range(len(paths))):
         image = read_image(paths[index])
         classes = class_map(logits_of(network, image), image.width, image.height)
         write_file(folder / f"{names[index]}.png", mask_png(classes, network.labels))
@@ -129,7 +129,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
 
 def explain(bundle: str, image: Path, out: Path) -> None:
     """Writes the page that explains one picture."""
-    write_explanation(load(bundle).to(fastest_device()).explain(image), out, image.name)
+    write_explanation(_load(bundle).explain(image), out, image.name)
     console.print(f"open {escape(str(out))}")
 
 
@@ -143,10 +143,10 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
         root: Folder of a named data set.
         split: Its split.
     """
-    network = load(bundle).to(fastest_device())
+    network = _load(bundle)
     if data is not None:
         dataset = open_dataset(data, split, root)
-        write_report(network, out, measure(network, dataset, progress=progress("measuring")), examples(dataset))
+        write_report(network, out, measure(network, dataset, progress=over_pictures("measuring")), examples(dataset))
     else:
         beside = Path(bundle).parent / "metrics.json"
         write_report(network, out, json.loads(beside.read_text("utf-8")) if beside.is_file() else None, [])
@@ -166,9 +166,8 @@ def examples(dataset: SegmentationDataset) -> list[Sample]:
     return [dataset[index * len(dataset) // count] for index in range(count)]
 
 
-def progress(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    """A progress bar to wrap indices with."""
-    return lambda indices: track(list(indices), description=what, console=console, transient=True)
+def _load(bundle: str) -> Network:
+    return load(bundle).to(fastest_device())
 
 
 def _write_metrics(path: Path, metrics: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
+from scaleprotoseg.model.prototypes import PrototypeLayer
 
 TILE = 1024
 """Side of a tile in pixels; larger pictures are read tile by tile."""
@@ -122,8 +123,8 @@ def upsample_rows(logits: Tensor, width: int, height: int, top: int, bottom: int
     return F.interpolate(lines, size=width, mode="linear", align_corners=False)
 
 
-def require_prototypes(network: Network) -> None:
-    """Refuses a black box where prototypes are needed.
+def require_prototypes(network: Network) -> PrototypeLayer:
+    """The network's prototype layer; refuses a black box.
 
     Raises:
         UserError: If the network has none.
@@ -133,3 +134,4 @@ def require_prototypes(network: Network) -> None:
             f"{network.method} has no prototypes, so there is nothing to explain with; use a model trained "
             "with protoseg or scaleprotoseg"
         )
+    return network.prototypes

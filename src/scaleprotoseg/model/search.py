@@ -61,9 +61,7 @@ def nearest_patches(
         own_class: Only cells labelled with the prototype's class count; else all but void.
         progress: Wraps the picture indices to show progress.
     """
-    require_prototypes(network)
-    prototypes = network.prototypes
-    assert prototypes is not None
+    prototypes = require_prototypes(network)
     device, count, width = network.mean.device, len(prototypes), prototypes.vectors.shape[1]
     empty = torch.full((count, k), -1, device=device)
     best = Nearest(
@@ -78,8 +76,8 @@ def nearest_patches(
 
 def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bool) -> Nearest:
     """The k best patches of one picture, on its own."""
-    prototypes = network.prototypes
-    assert prototypes is not None and sample.mask is not None
+    prototypes = require_prototypes(network)
+    assert sample.mask is not None
     device = network.mean.device
     image = to_tensor(sample.image, network.config.input).to(device)
     latent = torch.sigmoid(network.pyramid_map((image[None] - network.mean) / network.std).float())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,6 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from rich.progress import track
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
@@ -27,7 +26,7 @@ from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
-from scaleprotoseg.training.progress import PhaseProgress
+from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.recipe import Phase, Recipe
 
@@ -95,7 +94,7 @@ def _class_weights(recipe: Recipe, dataset: SegmentationDataset) -> Tensor | Non
     if recipe.loss.class_balance == 0:
         return None
     pixels = torch.zeros(VOID + 1, dtype=torch.long)
-    for index in _progress("counting pixels")(range(len(dataset))):
+    for index in over_pictures("counting pixels")(range(len(dataset))):
         mask = dataset[index].mask
         if mask is not None:
             pixels += torch.bincount(torch.from_numpy(mask).flatten(), minlength=VOID + 1)
@@ -107,7 +106,7 @@ def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> No
     network.eval()
     head = network.head
     if phase.do == "project":
-        project(network, dataset, _progress("projecting prototypes"))
+        project(network, dataset, over_pictures("projecting prototypes"))
     elif phase.do == "group":
         assert isinstance(head, PrototypeHead)
         network.replace_head(GroupHead.over(head, phase.groups), network.sources)
@@ -170,7 +169,3 @@ def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
     fast = torch.cuda.is_available() or "AVX512" in torch.backends.cpu.get_cpu_capability()
     bf16 = fast if recipe.precision == "auto" else recipe.precision == "bf16"
     return "bf16-mixed" if bf16 else "32-true"
-
-
-def _progress(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    return lambda indices: track(list(indices), description=what)

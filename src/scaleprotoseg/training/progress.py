@@ -1,12 +1,18 @@
-"""A progress bar for one fit phase."""
+"""Progress bars: for a fit phase, and for a pass over pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+
+
+def over_pictures(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
+    """A progress bar to wrap picture indices with."""
+    return lambda indices: track(list(indices), description=what, transient=True)
 
 
 class PhaseProgress(Callback):
