@@ -131,7 +131,10 @@ MISTAKES = {
         "timm cannot build 'resnet9000'",
     ),
     "no such data": (["train", "--config", "{home}/recipe.yaml", "--data.name", "camvit", "--out", "{out}"], "camvi"),
-    "no root": (["train", "--config", "camvid", "--out", "{out}"], "camvid needs its folder"),
+    "no root": (
+        ["train", "--config", "camvid", "--out", "{out}"],
+        "camvid: its folder is missing",
+    ),
     "run exists": (["train", "--config", "{home}/recipe.yaml", "--out", "{home}/ours"], "add --resume"),
     "another run": (
         ["train", "--config", "{home}/recipe.yaml", "--seed", "9", "--out", "{home}/ours", "--resume"],

@@ -197,8 +197,9 @@ def _quiet_libraries() -> None:
     """Leaves the user our own lines: libraries' banners, tips and internal deprecations stay out."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("scaleprotoseg").setLevel(logging.INFO)
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        for logger in (name, f"{name}.utilities.rank_zero"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(lightning|torch|timm|torchmetrics|PIL)\..*")
 
 

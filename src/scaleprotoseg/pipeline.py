@@ -20,7 +20,7 @@ from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation import metrics as metrics_table
 from scaleprotoseg.evaluation.metrics import measure
-from scaleprotoseg.explanation.overlay import mask_png, overlay_jpeg
+from scaleprotoseg.explanation.overlay import overlay_jpeg, palette_png
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import write_file
@@ -122,7 +122,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     for index in over_pictures("predicting")(range(len(paths))):
         image = read_image(paths[index])
         classes = class_map(logits_of(network, image), image.width, image.height)
-        write_file(folder / f"{names[index]}.png", mask_png(classes, network.labels))
+        write_file(folder / f"{names[index]}.png", palette_png(classes, network.labels.palette()))
         write_file(folder / f"{names[index]}_overlay.jpg", overlay_jpeg(image, classes, network.labels))
     console.print(f"{len(paths)} pictures predicted: {escape(str(folder))}")
 

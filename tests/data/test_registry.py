@@ -64,7 +64,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         ("camvit", "train", None, r"camvit: neither a known data set nor a folder; did you mean 'camvid'\? known are"),
         ("zzz", "train", None, r"nor a folder; known are scenes, camvid"),
         ("/nowhere/at/all", "train", None, r"/nowhere/at/all: no such folder"),
-        ("camvid", "train", None, r"camvid needs its folder: --root DIR with train/, trainannot/"),
+        ("camvid", "train", None, r"camvid: its folder is missing; give --root DIR .*train/, trainannot/"),
         ("camvid", "train", Path("/nowhere"), r"/nowhere: no such folder"),
         ("camvid", "valid", None, r"camvid: has no split 'valid'; choose from train, val, test"),
         ("scenes", "valid", None, r"scenes: has no split 'valid'; choose from train, val, test"),

@@ -137,5 +137,6 @@ def test_unknown_class_and_black_box_and_bad_array_are_refused():
     box = NetworkConfig(EncoderConfig("resnet10t", stage=2), PyramidConfig((1, 2)), HeadConfig("direct"))
     with pytest.raises(UserError, match="no prototypes"):
         Network(box, LABELS, "deeplabv2").eval().explain(Toys(1)[0].image)
-    with pytest.raises(UserError, match="uint8"):
-        grouped_network().explain(np.zeros((4, 4, 7), np.float32))
+    for array in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 7), np.uint8), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(UserError, match="uint8"):
+            grouped_network().explain(array)

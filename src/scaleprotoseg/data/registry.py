@@ -57,7 +57,10 @@ def open_dataset(name_or_dir: str, split: str, root: Path | None = None) -> Segm
         raise UserError(f"{name_or_dir}: has no split {split!r}; choose from {', '.join(reader.splits)}")
     if reader.layout is not None:
         if root is None:
-            raise UserError(f"{name_or_dir} needs its folder: --root DIR with {reader.layout}")
+            raise UserError(
+                f"{name_or_dir}: its folder is missing; give --root DIR (--data.root DIR for train), "
+                f"which holds {reader.layout}"
+            )
         _check_folder(root)
     return reader.open(root, split)
 

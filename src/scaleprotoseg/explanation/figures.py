@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from scaleprotoseg.data.labels import VOID, LabelTable
+from scaleprotoseg.explanation.overlay import palette_png
 
 PHOTO_SIDE = 1600
 """Longest side of a photograph in a page, in pixels; pages keep the coordinates of the full picture."""
@@ -36,7 +37,7 @@ def classes_uri(mask: npt.NDArray[np.uint8], labels: LabelTable) -> str:
     """(H, W) train ids in their class colours as a PNG data URI; void is transparent."""
     alpha = np.full(256, 255, dtype=np.uint8)
     alpha[VOID] = 0
-    return _indexed_uri(mask, labels.palette(), alpha)
+    return png_uri(palette_png(mask, labels.palette(), alpha))
 
 
 def errors_uri(prediction: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> str:
@@ -45,12 +46,5 @@ def errors_uri(prediction: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) 
     Wrong pixels are opaque, unlabelled ones grey and half transparent, right ones transparent.
     """
     state = np.where(truth == VOID, 2, prediction != truth).astype(np.uint8)
-    return _indexed_uri(state, np.array([(0, 0, 0), WRONG, UNLABELLED], np.uint8), np.array([0, 255, 150], np.uint8))
-
-
-def _indexed_uri(index: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(index)
-    picture.putpalette(palette.tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=alpha.tobytes(), optimize=True)
-    return png_uri(buffer.getvalue())
+    colors = np.array([(0, 0, 0), WRONG, UNLABELLED], np.uint8)
+    return png_uri(palette_png(state, colors, np.array([0, 255, 150], np.uint8)))

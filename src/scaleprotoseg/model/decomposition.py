@@ -250,9 +250,7 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return image.convert("RGB")
-    try:
-        return Image.fromarray(
-            np.asarray(image, dtype=np.uint8) if np.asarray(image).dtype == np.uint8 else image
-        ).convert("RGB")
-    except (TypeError, ValueError) as error:
-        raise UserError(f"image array: {error}; give (H, W) or (H, W, 3) uint8 values") from error
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
+        raise UserError(f"image array: {array.dtype} of shape {array.shape}; give (H, W) or (H, W, 3) uint8 values")
+    return Image.fromarray(array).convert("RGB")

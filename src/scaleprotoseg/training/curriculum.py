@@ -32,7 +32,6 @@ from scaleprotoseg.training.recipe import Phase, Recipe
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
 CHECKPOINTS_PER_PHASE = 10
 AfterPhase = Callable[[str, Network], None]
 
@@ -49,7 +48,7 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
         UserError: If the network cannot be built, or the warm start does not fit.
     """
     for index in reversed(range(len(recipe.phases))):
-        if (done := folder / CHECKPOINTS / f"{index:02d}").is_dir():
+        if (done := _checkpoint(folder, index)).is_dir():
             return load(done), index + 1
     seed_everything(recipe.seed, verbose=False)
     network = Network(recipe.network, labels, recipe.method)
@@ -74,7 +73,6 @@ def run_phases(
         folder: The run's folder.
         after_phase: Called with the name of each phase and the network it left, before the next begins.
     """
-    checkpoints = folder / CHECKPOINTS
     weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
     for index, (name, phase) in list(enumerate(recipe.phases.items()))[done:]:
         seed_everything(_phase_seed(recipe, index), verbose=False)
@@ -85,9 +83,14 @@ def run_phases(
             _reshape(network, phase, dataset)
         network.eval()
         after_phase(name, network)
-        network.save_pretrained(checkpoints / f"{index:02d}")
-        shutil.rmtree(checkpoints / f"{index - 1:02d}", ignore_errors=True)
-        shutil.rmtree(checkpoints / f"{index:02d}-steps", ignore_errors=True)
+        network.save_pretrained(_checkpoint(folder, index))
+        shutil.rmtree(_checkpoint(folder, index - 1), ignore_errors=True)
+        shutil.rmtree(_checkpoint(folder, index, "-steps"), ignore_errors=True)
+
+
+def _checkpoint(folder: Path, index: int, suffix: str = "") -> Path:
+    """Where a run keeps the network after a phase; with ``-steps``, where it keeps the steps within."""
+    return folder / "checkpoints" / f"{index:02d}{suffix}"
 
 
 def _class_weights(recipe: Recipe, dataset: SegmentationDataset) -> Tensor | None:
@@ -134,7 +137,7 @@ def _fit(
         length=phase.steps * data.accumulate * data.batch_size,
     )
     module = FitModule(network, phase, recipe.loss, weights, stream, data)
-    steps = folder / CHECKPOINTS / f"{index:02d}-steps"
+    steps = _checkpoint(folder, index, "-steps")
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
     begun = len(list((folder / "logs").glob(f"{index:02d}-{name}*")))
     version = f"{index:02d}-{name}" + (f"-resumed-{begun}" if begun else "")

@@ -162,7 +162,7 @@ class FitModule(LightningModule):
             }
             for name, rate in phase.learning_rates.items()
         ]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = torch.optim.Adam(groups, fused=True)
 
         def factor(step: int) -> float:
             return (1 - min(step, phase.steps - 1) / phase.steps) ** POLY_POWER if phase.decay == "poly" else 1.0

@@ -56,11 +56,12 @@ class Scenes(SegmentationDataset):
         self.labels = packaged_table("scenes")
         self.parts = PARTS
         self._folder = folder
+        self._names = [f"{split}-{index:04d}" for index in range(SIZES[split])]
 
     @property
     def sample_names(self) -> list[str]:
         """``train-0000``, ``train-0001``, ..."""
-        return [f"{self.split}-{index:04d}" for index in range(SIZES[self.split])]
+        return self._names
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one sample.
@@ -68,7 +69,7 @@ class Scenes(SegmentationDataset):
         Raises:
             UserError: If one of its files is missing or damaged.
         """
-        name = self.sample_names[index]
+        name = self._names[index]
         stem = f"{name.removeprefix(self.split + '-')}.png"
         image, mask, parts = (self._read(kind, stem) for kind in ("images", "masks", "parts"))
         return Sample(name, image, np.array(mask), np.array(parts))
