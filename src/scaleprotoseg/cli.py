@@ -146,12 +146,12 @@ def _as_recipe(parser: ArgumentParser, parsed: Namespace) -> Recipe:
 
 
 def _demo(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import demo
+    from scaleprotoseg.pipeline import BLACK_BOX, demo
 
-    methods = ("deeplabv2", "scaleprotoseg")
-    black_box, explaining = (
-        _recipe(["--config", f"scenes/{method}", "--seed", str(parsed.seed)]) for method in methods
-    )
+    seed = ["--seed", str(parsed.seed)]
+    black_box = _recipe(["--config", "scenes/deeplabv2", *seed])
+    start = str(parsed.out / BLACK_BOX / "model")
+    explaining = _recipe(["--config", "scenes/scaleprotoseg-from-black-box", "--warm_start", start, *seed])
     demo(black_box, explaining, parsed.out, parsed.resume)
 
 

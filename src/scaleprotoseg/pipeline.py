@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,12 @@ def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = Fal
 
     Args:
         black_box: Its recipe; the run is kept inside the other's, as ``black-box``.
-        explaining: The explaining model's recipe.
+        explaining: The explaining model's recipe, whose warm start is that black box.
         folder: The explaining model's run.
         resume: Go on with what is there.
     """
-    inner = folder / BLACK_BOX
-    box = train(black_box, inner, resume)
-    ours = train(replace(explaining, warm_start=str(inner / "model")), folder, resume)
+    box = train(black_box, folder / BLACK_BOX, resume)
+    ours = train(explaining, folder, resume)
     console.print(
         f"{ours['method']} reaches mIoU {ours['miou']:.3f}, {ours['miou'] / box['miou']:.3f} of the black box's "
         f"{box['miou']:.3f}, and explains every pixel: open {escape(str(folder / 'report.html'))}"

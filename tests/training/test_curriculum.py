@@ -7,6 +7,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 import scaleprotoseg.training.module as module
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
@@ -84,9 +85,15 @@ def frozen_joint() -> dict:
     return {**phases, "joint": joint}
 
 
+def test_a_random_encoder_that_never_learns_is_refused():
+    with pytest.raises(UserError, match="no phase trains it; name a model in warm_start"):
+        make_recipe(phases=frozen_joint())
+
+
 def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch):
-    recipe = make_recipe(phases=frozen_joint())
-    before, _ = start(recipe, Toys().labels, tmp_path)
+    before, _ = start(make_recipe(), Toys().labels, tmp_path)
+    before.save_pretrained(tmp_path / "black-box")
+    recipe = make_recipe(phases=frozen_joint(), warm_start=str(tmp_path / "black-box"))
     cut_off(recipe, "joint", 13, tmp_path, monkeypatch)
     network, _ = trained(recipe, tmp_path)
     for key, value in before.encoder.state_dict().items():

@@ -129,6 +129,12 @@ class Recipe:
                 grouped = True
             if phase.do == "prune" and not grouped:
                 raise UserError(f"{where}: nothing to prune before grouping; put a phase with 'do: group' first")
+        trained = any("encoder" in phase.learning_rates for phase in self.phases.values())
+        if not (trained or self.network.encoder.pretrained or self.warm_start):
+            raise UserError(
+                "recipe: the encoder starts from random weights and no phase trains it; name a model in warm_start, "
+                "set network.encoder.pretrained, or give it a learning rate in a phase"
+            )
 
     def _check_fit(self, where: str, phase: Phase, has_prototypes: bool, grouped: bool) -> None:
         _positive(f"{where.removeprefix('recipe: ')}.steps", phase.steps)
