@@ -17,9 +17,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.search import feature_labels
 from scaleprotoseg.training.losses import Diversity, cross_entropy
 
 HEADS = {
@@ -40,8 +40,7 @@ def step_of(network: Network, images: torch.Tensor, masks: torch.Tensor) -> Call
         output = network(images)
         loss = cross_entropy(output.logits, masks)
         if diversity is not None and output.distances is not None:
-            height, width = output.distances.shape[-2:]
-            loss = loss + 0.25 * diversity(output.distances, feature_labels(masks, (height, width)))
+            loss = loss + 0.25 * diversity(output.distances, resize_labels(masks, output.distances.shape[-2:]))
         loss.backward()
         optimizer.step()
 

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.errors import UserError
 
 CACHE_BYTES = 1 << 30
@@ -43,6 +44,8 @@ class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Resizes one of picture and mask: bilinear with antialiasing, or nearest."""
+        if isinstance(inpt, tv_tensors.Mask):
+            return tv_tensors.wrap(resize_labels(inpt[None], params["size"])[0], like=inpt)
         return self._call_kernel(TF.resize, inpt, **params, antialias=True)
 
 
@@ -116,7 +119,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
             raise UserError(f"{self.dataset.name}: {sample.name} has no mask; training needs one for every picture")
         size = list(self.size(sample.image.width, sample.image.height))
         image = TF.resize(TF.pil_to_tensor(sample.image), size, antialias=True)
-        mask = TF.resize(tv_tensors.Mask(torch.from_numpy(sample.mask)), size).as_subclass(Tensor)
+        mask = resize_labels(torch.from_numpy(sample.mask)[None], size)[0]
         if self._cached_bytes < CACHE_BYTES:
             self._cache[index] = image, mask
             self._cached_bytes += image.nbytes + mask.nbytes

@@ -67,8 +67,8 @@ class GroupHead(nn.Module):
         )
         counts = self.valid.sum(dim=1).clamp_min(1)[:, None, None]
         bound = counts.float().rsqrt()  # of a default linear layer: uniform in +-1 / sqrt(inputs)
-        start = (2 * torch.rand(num_classes, groups, self.members.shape[1], device=bound.device) - 1) * bound
-        self.weights = nn.Parameter(start)
+        start = 2 * torch.rand(num_classes, groups, self.members.shape[1]) - 1
+        self.weights = nn.Parameter(start.to(bound.device) * bound)
         self.classifier = nn.Parameter(initial_classifier(self.group_class, num_classes))
         self.project_()
 

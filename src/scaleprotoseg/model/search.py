@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.inference import require_prototypes, to_tensor
 from scaleprotoseg.model.network import Network
 
@@ -34,11 +34,6 @@ class Nearest:
     grid: Tensor
     label: Tensor
     latent: Tensor
-
-
-def feature_labels(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, H, W) train ids nearest-resized (pixel centres) to (B, h, w)."""
-    return F.interpolate(mask[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
 
 
 @torch.inference_mode()
@@ -83,7 +78,7 @@ def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bo
     latent = torch.sigmoid(network.pyramid_map((image[None] - network.mean) / network.std).float())
     distances = prototypes(latent)[0].flatten(1)
     grid = latent.shape[-2:]
-    labels = feature_labels(torch.from_numpy(sample.mask)[None], (grid[0], grid[1])).flatten().to(device)
+    labels = resize_labels(torch.from_numpy(sample.mask)[None], grid).flatten().long().to(device)
     allowed = labels == prototypes.prototype_class[:, None] if own_class else (labels != VOID)[None]
     ordered, cells = distances.masked_fill(~allowed, torch.inf).sort(dim=1, stable=True)
     ordered, cells = ordered[:, :k], cells[:, :k]

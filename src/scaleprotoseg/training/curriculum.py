@@ -73,6 +73,8 @@ def run_phases(
         folder: The run's folder.
         after_phase: Called with the name of each phase and the network it left, before the next begins.
     """
+    # A loaded network would lie in memory otherwise than a trained one, and convolve with other last digits.
+    network.to(fastest_device()).to(memory_format=torch.channels_last)
     weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
     for index, (name, phase) in list(enumerate(recipe.phases.items()))[done:]:
         seed_everything(_phase_seed(recipe, index), verbose=False)
@@ -156,7 +158,6 @@ def _fit(
         log_every_n_steps=max(1, min(50, phase.steps // 20)),
         enable_model_summary=False,
     )
-    network.to(memory_format=torch.channels_last)
     last = steps / "last.ckpt"
     trainer.fit(module.train(), ckpt_path=last if last.is_file() else None)
     network.to(fastest_device())

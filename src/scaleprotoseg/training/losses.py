@@ -1,4 +1,4 @@
-"""The losses of the method, as pure functions (METHOD: sections 1-3 of the paper)."""
+"""The losses of the method, as pure functions (sections 3.1 and 3.2 of the paper)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scaleprotoseg.data.labels import VOID
-from scaleprotoseg.model.search import feature_labels
+from scaleprotoseg.data.masks import resize_labels
 
 
 def cross_entropy(logits: Tensor, mask: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -19,7 +19,7 @@ def cross_entropy(logits: Tensor, mask: Tensor, class_weights: Tensor | None = N
         class_weights: (C,) weight of each class's pixels; None = equal.
     """
     if mask.shape[-2:] != logits.shape[-2:]:
-        mask = feature_labels(mask, (logits.shape[-2], logits.shape[-1]))
+        mask = resize_labels(mask, logits.shape[-2:])
     mask = mask.long()
     total = F.cross_entropy(logits, mask, weight=class_weights, ignore_index=VOID, reduction="sum")
     valid = mask != VOID

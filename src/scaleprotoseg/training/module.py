@@ -14,13 +14,13 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.transforms import TrainingStream
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.linear import LinearHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.model.search import feature_labels
 from scaleprotoseg.training.losses import Diversity, cross_entropy, foreign_l1, group_entropy
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
 
@@ -130,7 +130,7 @@ class FitModule(LightningModule):
         yield "cross_entropy", (1.0, cross_entropy(logits, masks, self.class_weights))
         if phase.diversity:
             assert output.distances is not None
-            cells = feature_labels(masks, (output.distances.shape[-2], output.distances.shape[-1]))
+            cells = resize_labels(masks, output.distances.shape[-2:])
             yield "diversity", (phase.diversity, self._diversity()(output.distances, cells))
         if phase.foreign_l1 and isinstance(head, (PrototypeHead, GroupHead)):
             yield "foreign_l1", (phase.foreign_l1, foreign_l1(head.classifier, head.unit_class))
