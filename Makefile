@@ -16,7 +16,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-requirements:  ## pins the newest versions that fit pyproject.toml
+requirements: $(STAMP)  ## pins the newest versions that fit pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --no-emit-index-url \
 		--no-annotate --no-header --upgrade --output-file requirements.txt
 

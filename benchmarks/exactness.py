@@ -46,12 +46,13 @@ def main() -> None:
             decided = float(logits[:, y, x].max())
             logit = max(logit, abs(math.fsum(group.contribution for group in why.groups) - decided))
             largest = max(largest, abs(decided))
-            for group in why.groups:
+            for group in why.groups if page.grouped else ():
                 total = math.fsum(member.contribution for member in group.members)
                 members = max(members, abs(total - math.log(group.cell_activation)))
     print(f"{options.pixels} pixels of {options.data} ({options.split}), logits up to {largest:.0f}")
     print(f"largest |sum of group contributions - logit|: {logit:.1e}")
-    print(f"largest |sum of member contributions - log(cell activation)|: {members:.1e}")
+    if page.grouped:
+        print(f"largest |sum of member contributions - log(cell activation)|: {members:.1e}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,8 @@ from PIL import Image
 
 from scaleprotoseg import cli
 from tests.toys import recipe_values, write_folder
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*arguments: str | Path) -> int:
@@ -92,6 +97,15 @@ def test_predict_writes_masks_and_overlays_of_any_picture(finished, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_predict_never_overwrites_its_pictures(finished, tmp_path, capsys):
+    picture = tmp_path / "mine.png"
+    Image.new("RGB", (40, 30), "red").save(picture)
+    before = picture.read_bytes()
+    assert run("predict", finished / "ours" / "model", tmp_path, "--out", tmp_path) == 1
+    assert "the picture mine in it would be overwritten" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"] and picture.read_bytes() == before
+
+
 def test_explain_and_report(finished, tmp_path):
     picture = finished / "data" / "images" / "toy-1.png"
     model = finished / "ours" / "model"
@@ -101,6 +115,18 @@ def test_explain_and_report(finished, tmp_path):
     assert run("report", model, "--data", finished / "data", "--out", tmp_path / "full.html") == 0
     assert (tmp_path / "full.html").stat().st_size > (tmp_path / "bare.html").stat().st_size
     assert run("report", finished / "box" / "model", "--out", tmp_path / "box.html") == 0
+
+
+def test_a_report_shows_no_other_models_metrics(finished, tmp_path):
+    shutil.copytree(finished / "ours" / "model", tmp_path / "model")
+    pages = []
+    for metrics in (None, finished / "ours" / "metrics.json", finished / "box" / "metrics.json", finished / "box.yaml"):
+        if metrics is not None:
+            shutil.copy(metrics, tmp_path / "metrics.json")
+        assert run("report", tmp_path / "model", "--out", tmp_path / "page.html") == 0
+        pages.append((tmp_path / "page.html").read_text())
+    without, own, boxs, broken = pages
+    assert own != without and boxs == without and broken == without
 
 
 def test_check_data(finished, tmp_path, capsys):
@@ -204,4 +230,18 @@ def test_packaged_recipes_are_valid_and_say_what_to_expect(name):
     assert recipe.phases and name.split("/")[-1].startswith(recipe.method)
     header = (Path(str(cli.RECIPES)) / f"{name}.yaml").read_text()
     for word in ("Hardware", "Duration", "Expect"):
-        assert f"# {word}" in header, f"{name}: the header does not state {word}"
+        assert re.search(rf"^# {word}: .*[a-z]", header, re.MULTILINE), f"{name}: the header does not state {word}"
+
+
+DOCUMENTS = [path for place in (".", "docs") for path in sorted((ROOT / place).glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(Path(str(cli.RECIPES)).rglob("*.yaml"))], ids=str)
+def test_the_trainings_that_documents_show_are_understood(path):
+    for line in re.findall(r"^(?:#\s+)?scaleprotoseg train (.*)$", path.read_text(), re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        for option in ("--out", "--resume", "--print_config"):
+            if option in words:
+                place = words.index(option)
+                del words[place : place + (2 if option == "--out" else 1)]
+        assert cli._recipe(words).phases

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     parser = ArgumentParser(
         prog="scaleprotoseg",
-        description="Train, measure, explain and correct segmentation models that explain themselves.",
+        description="Train, measure and use segmentation models that explain themselves.",
         exit_on_error=False,
     )
     subcommands = parser.add_subcommands(dest="command")

@@ -26,7 +26,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         old = new.with_name(new.name + ".old")
         if folder.exists():
             folder.rename(old)
-        new.rename(folder)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error}); choose another place") from error
@@ -44,8 +49,12 @@ def write_file(path: Path, content: bytes | str) -> None:
 
     def write(where: Path, name: str) -> Path:
         handle, temporary = tempfile.mkstemp(prefix=name, dir=where)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+        except OSError:
+            Path(temporary).unlink()
+            raise
         return Path(temporary)
 
     new = _beside(path, write)

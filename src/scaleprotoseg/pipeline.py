@@ -15,12 +15,14 @@ from rich.markup import escape
 
 from scaleprotoseg.data import doctor
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.files import printable_name
 from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image
+from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation import metrics as metrics_table
 from scaleprotoseg.evaluation.metrics import measure
-from scaleprotoseg.explanation.overlay import overlay_jpeg, palette_png
+from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import write_file
@@ -36,6 +38,9 @@ console = Console()
 
 EXAMPLES = 6
 """Pictures of the validation split in a report."""
+
+MASK_ENDINGS = (".png", "_overlay.jpg")
+"""Of the files that ``predict`` writes for a picture: train ids, and a colour overlay."""
 
 BLACK_BOX = "black-box"
 """Folder of the black box's run inside a demo's."""
@@ -59,7 +64,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
     network, done = start(recipe, training.labels, folder)
     _claim(folder, recipe, resume)
     history = folder / "logs" / "phases.json"
-    phases: dict[str, Any] = json.loads(history.read_text()) if history.is_file() else {}
+    phases: dict[str, Any] = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else {}
 
     def after_phase(name: str, network: Network) -> None:
         phases[name] = measure(network, validation, recipe.seed, over_pictures(f"measuring after {name}"))
@@ -110,7 +115,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
         folder: Where to write.
 
     Raises:
-        UserError: If a picture is unreadable, or two would be written to one name.
+        UserError: If a picture is unreadable, two would be written to one name, or one would be overwritten.
     """
     network = _load(bundle)
     paths = [path for given in images for path in (_pictures_in(given) if given.is_dir() else [given])]
@@ -118,17 +123,22 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     twice = next((path for path in paths if names.count(path.stem) > 1), None)
     if twice is not None:
         raise UserError(f"{twice}: another picture is named {twice.stem} too; predict them into different folders")
+    given = {path.resolve() for path in paths}
+    lost = next((name for name in names for end in MASK_ENDINGS if (folder / f"{name}{end}").resolve() in given), None)
+    if lost is not None:
+        raise UserError(f"{folder}: the picture {lost} in it would be overwritten; choose another --out")
     for index in over_pictures("predicting")(range(len(paths))):
         image = read_image(paths[index])
         classes = class_map(logits_of(network, image), image.width, image.height)
-        write_file(folder / f"{names[index]}.png", palette_png(classes, network.labels.palette()))
-        write_file(folder / f"{names[index]}_overlay.jpg", overlay_jpeg(image, classes, network.labels))
+        mask, overlay = (folder / f"{names[index]}{end}" for end in MASK_ENDINGS)
+        write_file(mask, palette_png(classes, network.labels.palette()))
+        write_file(overlay, overlay_jpeg(image, classes, network.labels))
     console.print(f"{len(paths)} pictures predicted: {escape(str(folder))}")
 
 
 def explain(bundle: str, image: Path, out: Path) -> None:
     """Writes the page that explains one picture."""
-    write_explanation(_load(bundle).explain(image), out, image.name)
+    write_explanation(_load(bundle).explain(image), out, printable_name(image.name))
     console.print(f"open {escape(str(out))}")
 
 
@@ -147,14 +157,13 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
         dataset = open_dataset(data, split, root)
         write_report(network, out, measure(network, dataset, progress=over_pictures("measuring")), examples(dataset))
     else:
-        beside = Path(bundle).parent / "metrics.json"
-        write_report(network, out, json.loads(beside.read_text("utf-8")) if beside.is_file() else None, [])
+        write_report(network, out, _metrics_beside(Path(bundle), network), [])
     console.print(f"open {escape(str(out))}")
 
 
 def check_data(data: str, root: Path | None, split: str | None) -> bool:
     """Examines a data set, prints all faults, and says whether a training would run."""
-    diagnosis = doctor.examine(data, split, root)
+    diagnosis = doctor.examine(data, split, root, over_pictures("reading"))
     doctor.render(diagnosis, console)
     return not diagnosis.errors
 
@@ -169,12 +178,23 @@ def _load(bundle: str) -> Network:
     return load(bundle).to(fastest_device())
 
 
+def _metrics_beside(bundle: Path, network: Network) -> dict[str, Any] | None:
+    """The metrics of a bundle's run, unless there are none or they are another model's."""
+    try:
+        metrics = json.loads((bundle.parent / "metrics.json").read_text(encoding="utf-8"))
+        same = metrics["method"] == network.method and list(metrics["iou"]) == list(network.labels.names)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return metrics if same else None
+
+
 def _write_metrics(path: Path, metrics: dict[str, Any]) -> None:
     write_file(path, json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = [path for path in files if not path.name.startswith(".")]
     if not found:
         raise UserError(f"{folder}: holds no picture; give pictures or a folder of them")
     return found

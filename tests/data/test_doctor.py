@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -128,9 +129,23 @@ def test_one_split_alone(tmp_path: Path) -> None:
 def test_progress_counts_every_image(tmp_path: Path) -> None:
     for name in "abcde":
         add(tmp_path, name, 0, 1)
-    calls: list[tuple[int, int]] = []
-    examine(str(tmp_path), progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 5) for done in range(1, 6)]
+    seen: list[int] = []
+
+    def progress(indices: Iterable[int]) -> Iterator[int]:
+        for index in indices:
+            seen.append(index)
+            yield index
+
+    examine(str(tmp_path), progress=progress)
+    assert seen == list(range(5))
+
+
+def test_a_split_that_training_needs_is_missed(tmp_path: Path) -> None:
+    add(tmp_path, "a", 0, 1)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "train.txt").write_text("a\n")
+    assert any("has no split 'val'" in line for line in examine(str(tmp_path)).errors)
+    assert not examine(str(tmp_path), "train").errors
 
 
 def test_a_name_that_is_not_data_is_an_error_of_the_caller() -> None:

@@ -88,6 +88,16 @@ def test_accents_match_however_they_are_stored(tmp_path: Path) -> None:
     assert not pairing.orphans
 
 
+def test_names_of_any_bytes_can_be_printed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"stra\xdfe")  # Latin-1, which no UTF-8 text holds
+    try:
+        pair = Pair(name, write(tmp_path / f"{name}.png"), write(tmp_path / "mask.png"))
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    data = PairedFiles("mine", "train", [pair], TABLE)
+    assert data.sample_names == [data[0].name] == ["stra\N{REPLACEMENT CHARACTER}e"]
+
+
 def test_all_pairing_faults_are_found(tmp_path: Path) -> None:
     for name in ("i/a.jpg", "i/a.png", "i/b.png", "i/c.png", "m/a.png", "m/b.png", "m/d.png"):
         write(tmp_path / name)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 import scaleprotoseg as sps
 from scaleprotoseg.errors import UserError
@@ -89,6 +91,16 @@ def test_a_failed_save_leaves_the_old_bundle(saved, monkeypatch):
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
+def test_a_full_disk_is_one_line(saved, monkeypatch):
+    before = (saved / "config.json").read_text()
+    full = SafetensorError("I/O error: No space left on device (os error 28)")
+    monkeypatch.setattr(bundle, "save_file", lambda *_, **__: (_ for _ in ()).throw(full))
+    with pytest.raises(UserError, match=r"cannot be written .*No space left"):
+        grouped_network().save_pretrained(saved)
+    assert (saved / "config.json").read_text() == before
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
 def damage(folder: Path, how: str) -> None:
     config = folder / "config.json"
     values = json.loads(config.read_text())
@@ -120,6 +132,18 @@ def damage(folder: Path, how: str) -> None:
         entries = json.loads((folder / "prototypes.json").read_text())
         del entries[0]["source"]["box"]
         (folder / "prototypes.json").write_text(json.dumps(entries))
+    elif how == "entry without a source":
+        (folder / "prototypes.json").write_text(
+            json.dumps([7] * len(json.loads((folder / "prototypes.json").read_text())))
+        )
+    elif how == "a list for a part":
+        values["network"]["pyramid"] = [1, 2]
+        config.write_text(json.dumps(values))
+    elif how in ("unknown scale", "unordered scales"):
+        state = load_file(folder / "model.safetensors")
+        scales = state["head.prototypes.prototype_scale"]
+        state["head.prototypes.prototype_scale"] = scales + 1 if how == "unknown scale" else scales.flip(0)
+        save_file(state, folder / "model.safetensors")
     elif how == "no picture":
         (folder / "prototypes" / "0000.png").unlink()
 
@@ -127,7 +151,8 @@ def damage(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how",
     ["no config", "not json", "foreign", "list", "future", "no weights", "cut weights", "other widths",
-     "unknown part", "fewer sources", "malformed source", "no picture"],
+     "unknown part", "fewer sources", "malformed source", "no picture", "entry without a source",
+     "a list for a part", "unknown scale", "unordered scales"],
 )  # fmt: skip
 def test_damaged_bundles_are_refused_in_one_line(saved, how):
     damage(saved, how)

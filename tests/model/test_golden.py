@@ -1,9 +1,15 @@
 """Our arithmetic against numbers recorded from the published implementation."""
 
 import torch
+from PIL import Image
 
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.groups import GroupHead, project_to_simplex
+from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead, PrototypeLayer
+from scaleprotoseg.model.search import nearest_patches
 from scaleprotoseg.training.losses import Diversity, cross_entropy, foreign_l1, group_entropy
 
 
@@ -61,13 +67,38 @@ def test_simplex_projection(golden):
     golden.check(project_to_simplex(golden["simplex.in"]), "simplex.out")
 
 
+class StoredPictures(SegmentationDataset):
+    """Two pictures whose pyramid maps are stored; only their masks count."""
+
+    def __init__(self, golden, labels):
+        self.name, self.split, self.labels = "stored", "train", labels
+        self.masks = golden.labels.to(torch.uint8).repeat_interleave(8, 1).repeat_interleave(8, 2).numpy()
+
+    @property
+    def sample_names(self):
+        return ["first", "second"]
+
+    def __getitem__(self, index):
+        height, width = self.masks[index].shape
+        return Sample(self.sample_names[index], Image.new("RGB", (width, height)), self.masks[index])
+
+
 def test_projection_finds_the_same_patches(golden):
-    """Nearest own-class cell of each prototype over the two stored pyramid maps, against a plain search."""
-    head = stage1(golden)
-    latent = torch.sigmoid(golden["stage1.pyramid"])
-    distances = head.prototypes(latent)
-    for index in range(60):
-        allowed = golden.labels == head.prototypes.prototype_class[index]
-        stored = golden["stage1.distances"][:, index].masked_fill(~allowed, torch.inf).flatten()
-        ours = distances[:, index].masked_fill(~allowed, torch.inf).flatten()
-        assert ours.argmin() == stored.argmin()
+    """The streaming search over the two stored pyramid maps, against the smallest of the stored distances."""
+    labels = LabelTable.from_json({"classes": list("abcde")})
+    config = NetworkConfig(EncoderConfig("resnet10t", stage=1), PyramidConfig(), HeadConfig(prototypes=3))
+    network = Network(config, labels).eval()
+    network.replace_head(stage1(golden), [None] * 60)
+    maps = iter(golden["stage1.pyramid"])
+    network.pyramid_map = lambda _: next(maps)[None]
+    nearest = nearest_patches(network, StoredPictures(golden, labels))
+    found = 0
+    for index, label in enumerate(network.head.prototypes.prototype_class.tolist()):
+        allowed = golden["stage1.distances"][:, index].masked_fill(golden.labels != label, torch.inf).flatten()
+        if allowed.isinf().all():
+            assert nearest.image[index, 0] == -1
+            continue
+        picture, cell = divmod(int(allowed.argmin()), golden.labels[0].numel())
+        assert (nearest.image[index, 0], nearest.cell[index, 0]) == (picture, cell)
+        found += 1
+    assert found > 30

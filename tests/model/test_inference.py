@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scaleprotoseg.model import inference
-from scaleprotoseg.model.config import InputConfig
-from scaleprotoseg.model.inference import class_map, input_size, logits_of, upsample_rows
+from scaleprotoseg.model.config import EncoderConfig, InputConfig
+from scaleprotoseg.model.encoder import Encoder
+from scaleprotoseg.model.inference import class_map, input_size, logits_of, upsampled_strips
 from tests.model.test_search import small_network
 
 
@@ -22,8 +23,10 @@ from tests.model.test_search import small_network
 def test_strips_equal_bilinear_upsampling(shape, size):
     logits = torch.randn(shape)
     whole = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-    middle = size[0] // 2
-    rows = [upsample_rows(logits, size[1], size[0], a, b) for a, b in ((0, middle), (middle, size[0])) if a < b]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "STRIP_VALUES", 3 * size[1] * shape[0])  # three rows a strip
+        rows = list(upsampled_strips(logits, size[1], size[0]))
+    assert len(rows) == -(-size[0] // 3)
     torch.testing.assert_close(torch.cat(rows, dim=1), whole, atol=1e-5, rtol=1e-5)
     assert (class_map(logits, size[1], size[0]) == whole.argmax(0).numpy()).mean() > 0.99
 
@@ -43,6 +46,26 @@ def test_tiles_equal_the_whole(monkeypatch):
     monkeypatch.setattr(inference, "TILE", 64)
     monkeypatch.setattr(inference, "MARGIN", 64)
     torch.testing.assert_close(logits_of(network, image), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_explanations_and_projections_are_tiled_alike(monkeypatch):
+    network = small_network()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (150, 212, 3), dtype=np.uint8))
+    page = network.explain(image)
+    monkeypatch.setattr(inference, "TILE", 64)
+    monkeypatch.setattr(inference, "MARGIN", 64)
+    tiled = network.explain(image)
+    torch.testing.assert_close(tiled.similarities, page.similarities, atol=1e-4, rtol=1e-4)
+    assert tiled.logits.shape == page.logits.shape
+
+
+@pytest.mark.parametrize(
+    ("encoder", "stage", "stride"), [("convnext_atto", 1, 8), ("resnet10t", 2, 8), ("resnet10t", 1, 4)]
+)
+def test_the_last_pixels_of_any_picture_have_a_cell(encoder, stage, stride):
+    features = Encoder(EncoderConfig(encoder, stage=stage))
+    assert features.stride == stride
+    assert features(torch.rand(1, 3, 41, 50)).shape[-2:] == (-(-41 // stride), -(-50 // stride))
 
 
 @pytest.mark.parametrize(("size", "expected"), [(None, (30, 40)), (15, (15, 20)), (60, (60, 80)), ((7, 9), (7, 9))])

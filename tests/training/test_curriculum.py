@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from jsonargparse import ArgumentParser
 
+import scaleprotoseg.training.curriculum as curriculum
 import scaleprotoseg.training.module as module
+from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
@@ -98,6 +102,47 @@ def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch
     network, _ = trained(recipe, tmp_path)
     for key, value in before.encoder.state_dict().items():
         assert torch.equal(value, network.encoder.state_dict()[key]), key
+
+
+def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):
+    recipe = make_recipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(curriculum, "_reshape", lambda *_: (_ for _ in ()).throw(CutOffError))
+        with pytest.raises(CutOffError):
+            trained(recipe, tmp_path)
+    network, states = trained(recipe, tmp_path)
+    assert next(iter(states)) == "projection"
+    for key, value in uncut[0].state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key
+
+
+def test_a_run_is_not_taken_up_with_other_classes(tmp_path):
+    network, _ = start(make_recipe(), Toys().labels, tmp_path)
+    network.save_pretrained(tmp_path / "checkpoints" / "00")
+    with pytest.raises(UserError, match="begun with other classes"):
+        start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), tmp_path)
+
+
+def test_a_fault_found_by_a_worker_is_one_line(tmp_path):
+    class Unlabelled(Toys):
+        def __getitem__(self, index):
+            return replace(super().__getitem__(index), mask=None)
+
+    values = recipe_values()
+    recipe = make_recipe(data={**values["data"], "workers": 1})
+    network, done = start(recipe, Toys().labels, tmp_path)
+    with pytest.raises(UserError) as error:
+        run_phases(network, done, recipe, Unlabelled(), tmp_path, lambda *_: None)
+    assert str(error.value).startswith("toys: toy-") and "\n" not in str(error.value)
+
+
+def test_an_interrupted_fit_is_an_interrupt(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.FitModule, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(make_recipe(), tmp_path)
 
 
 @pytest.mark.parametrize(("phase", "step"), [("joint", 5), ("joint", 17), ("groups", 9)])

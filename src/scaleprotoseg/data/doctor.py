@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +103,15 @@ def examine(
     name_or_dir: str,
     split: str | None = None,
     root: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Diagnosis:
     """Reads every file of a data set and lists all that is wrong with it. Writes nothing.
 
     Args:
         name_or_dir: As for :func:`~scaleprotoseg.data.registry.open_dataset`.
-        split: The split to examine; None for all.
+        split: The split to examine; None for all, of which training needs ``train`` and ``val``.
         root: Where a known data set lies.
-        progress: Called after each image with the number of images read and the number of all.
+        progress: Wraps the indices of all pictures to show progress.
 
     Raises:
         UserError: If there is no such data set.
@@ -119,7 +119,7 @@ def examine(
     known = data_splits(name_or_dir, root)
     errors: dict[str, None] = {}  # A dict keeps the order and drops what several splits have in common.
     opened = []
-    for name in known if split is None else (split,):
+    for name in dict.fromkeys((*known, "train", "val")) if split is None else (split,):
         try:
             opened.append(open_dataset(name_or_dir, name, root))
         except FaultyDataError as error:
@@ -128,15 +128,13 @@ def examine(
                 opened.append(error.usable)
         except UserError as error:
             errors[str(error)] = None
-    total = sum(map(len, opened))
     looks: dict[str, list[_Look]] = {dataset.split: [] for dataset in opened}
+    places = [(dataset, index) for dataset in opened for index in range(len(dataset))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for dataset in opened:
-            for look in pool.map(lambda index, dataset=dataset: _look(dataset, index), range(len(dataset))):
-                looks[dataset.split].append(look)
-                errors |= dict.fromkeys(look.faults)
-                if progress is not None:
-                    progress(sum(map(len, looks.values())), total)
+        found = pool.map(_look, *zip(*places, strict=True)) if places else iter(())
+        for position, look in zip(progress(range(len(places))), found, strict=True):
+            looks[places[position][0].split].append(look)
+            errors |= dict.fromkeys(look.faults)
     splits = tuple(_summary(dataset, looks[dataset.split]) for dataset in opened)
     warnings = [line for part in looks.values() for line in _image_warnings(part)]
     warnings += [line for summary in splits if summary.split == "train" for line in _class_warnings(summary)]

@@ -103,7 +103,7 @@ class PairedFiles(SegmentationDataset):
     @property
     def sample_names(self) -> list[str]:
         """Names of all samples, in order."""
-        return [pair.name for pair in self.pairs]
+        return [printable_name(pair.name) for pair in self.pairs]
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one picture and its mask.
@@ -114,7 +114,7 @@ class PairedFiles(SegmentationDataset):
         found = self.inspect(index)
         if found.image is None or found.faults:
             raise UserError(found.faults[0])
-        return Sample(self.pairs[index].name, found.image, found.mask)
+        return Sample(printable_name(self.pairs[index].name), found.image, found.mask)
 
     def inspect(self, index: int) -> Inspection:
         """Reads one pair and lists all that is wrong with it, instead of raising."""
@@ -205,6 +205,11 @@ def list_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
 def normal_name(name: str) -> str:
     """One Unicode spelling of a file name: some systems store accents apart from their letters."""
     return unicodedata.normalize("NFC", name)
+
+
+def printable_name(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8, which some systems allow, become question marks."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def whole_or_error(dataset: PairedFiles, faults: Sequence[str]) -> PairedFiles:

@@ -36,11 +36,19 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         UserError: If the file is missing, truncated, not a picture, or has no fixed brightness range (32-bit).
     """
-    image, _ = _decode(path)
+    return as_seen(_decode(path)[0], str(path))
+
+
+def as_seen(image: Image.Image, name: str) -> Image.Image:
+    """A decoded, upright picture of any mode in RGB, as :func:`read_image` gives it.
+
+    Raises:
+        UserError: If it has no fixed brightness range (32-bit); ``name`` begins the message.
+    """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in {"I", "F"}:
-        raise UserError(f"{path}: a 32-bit picture, whose brightness range is unknown; save it with 8 or 16 bits")
+        raise UserError(f"{name}: a 32-bit picture, whose brightness range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
@@ -19,7 +19,7 @@ from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.errors import UserError
 
 CACHE_BYTES = 1 << 30
-"""Resized pictures are kept in memory up to this many bytes, so that each is decoded once."""
+"""Resized pictures are kept in memory up to this many bytes in a phase, so that most are decoded once."""
 
 Size = Callable[[int, int], tuple[int, int]]
 """Width and height of a picture to the (height, width) it is trained at."""
@@ -120,7 +120,8 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         size = list(self.size(sample.image.width, sample.image.height))
         image = TF.resize(TF.pil_to_tensor(sample.image), size, antialias=True)
         mask = resize_labels(torch.from_numpy(sample.mask)[None], size)[0]
-        if self._cached_bytes < CACHE_BYTES:
+        worker = get_worker_info()
+        if self._cached_bytes < CACHE_BYTES / (worker.num_workers if worker else 1):
             self._cache[index] = image, mask
             self._cached_bytes += image.nbytes + mask.nbytes
         return image, mask

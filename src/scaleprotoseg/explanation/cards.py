@@ -90,11 +90,6 @@ def class_cards(page: Page) -> list[ClassCard]:
     return [_card(page, index) for index in range(len(page.labels))]
 
 
-def members_per_group(page: Page) -> float | None:
-    """Mean number of prototypes in a group; None without groups."""
-    return float((page.weights != 0).sum(dim=1).float().mean()) if page.grouped else None
-
-
 def _card(page: Page, index: int) -> ClassCard:
     numbers, weights = unit_numbers(page), page.classifier[index]
     own = page.unit_class == index

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from scaleprotoseg.data.labels import VOID, LabelTable
-from scaleprotoseg.explanation.overlay import palette_png
+from scaleprotoseg.data.masks import palette_png
 
 PHOTO_SIDE = 1600
 """Longest side of a photograph in a page, in pixels; pages keep the coordinates of the full picture."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scaleprotoseg.explanation.figures import classes_uri, photo_uri, png_uri
 from scaleprotoseg.model.decomposition import Page
-from scaleprotoseg.model.inference import upsample_rows
+from scaleprotoseg.model.inference import upsampled_strips
 from scaleprotoseg.model.source import Source
 
 SMALLEST_START = 0.005
@@ -24,9 +24,6 @@ CLEAR = 0.25
 
 EDGE = 10
 """One part in this many of the picture's sides counts as its edge."""
-
-STRIP_VALUES = 2**24
-"""Upsampled scores held at once."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +218,9 @@ def find_anchors(page: Page, prediction: npt.NDArray[np.uint8]) -> tuple[Anchor,
 
 
 def _margins(logits: Tensor, width: int, height: int) -> npt.NDArray[np.float32]:
-    """(height, width) how far every pixel's best score is above the next, a strip of rows at a time."""
-    margins = np.empty((height, width), dtype=np.float32)
-    strip = max(1, STRIP_VALUES // (len(logits) * width))
-    for top in range(0, height, strip):
-        bottom = min(height, top + strip)
-        best = upsample_rows(logits, width, height, top, bottom).topk(min(2, len(logits)), dim=0).values
-        margins[top:bottom] = best[0] - best[-1]
-    return margins
+    """(height, width) how far every pixel's best score is above the next."""
+    best = (scores.topk(min(2, len(logits)), dim=0).values for scores in upsampled_strips(logits, width, height))
+    return np.concatenate([(values[0] - values[-1]).float().numpy() for values in best])
 
 
 def choose_start(anchors: tuple[Anchor, ...]) -> Anchor:

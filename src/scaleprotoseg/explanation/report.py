@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from PIL import Image
 
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.data.labels import VOID
-from scaleprotoseg.explanation.cards import class_cards, members_per_group
+from scaleprotoseg.evaluation.sparsity import sparsity
+from scaleprotoseg.explanation.cards import class_cards
 from scaleprotoseg.explanation.figures import classes_uri, errors_uri, photo_uri
 from scaleprotoseg.explanation.html import write_html
-from scaleprotoseg.explanation.payload import Picture, reaches, unit_numbers, used_prototypes
+from scaleprotoseg.explanation.payload import Picture, reaches, unit_numbers
 from scaleprotoseg.model.decomposition import Group, Member, Page, Why
 from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
@@ -115,23 +116,18 @@ def write_report(network: Network, path: Path, metrics: dict[str, Any] | None, e
         scale_count=network.pyramid.num_scales,
         metrics=metrics or {},
         overlap=list(_leaves((metrics or {}).get("overlap"))),
-        sparsity=_sparsity(model, metrics or {}),
+        sparsity=_counts(network, metrics or {}),
         cards=[] if model is None else class_cards(model),
-        reads=[] if model is None else _reads(model, network.config.encoder.output_stride),
+        reads=[] if model is None else _reads(model, bool(pictures)),
         worked=_worked_example(pictures),
         examples=shown,
     )
 
 
-def _sparsity(model: Page | None, metrics: dict[str, Any]) -> dict[str, Any]:
+def _counts(network: Network, metrics: dict[str, Any]) -> dict[str, Any]:
     """Counts of prototypes and members: as measured, else as the model is."""
-    counted: dict[str, Any] = {"prototypes_used": None, "prototypes_total": None, "members_per_group": None}
-    if model is not None:
-        counted["prototypes_used"] = len(used_prototypes(model))
-        counted["prototypes_total"] = len(model.sources)
-        counted["members_per_group"] = members_per_group(model)
     measured = metrics.get("sparsity") or {}
-    return counted | {name: value for name, value in measured.items() if value is not None}
+    return asdict(sparsity(network)) | {name: value for name, value in measured.items() if value is not None}
 
 
 def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, float | None]]:
@@ -143,9 +139,10 @@ def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, float | None]]:
         yield name.replace("_", " "), values
 
 
-def _reads(model: Page, stride: int) -> list[int | None]:
-    """How many pixels each scale reads, where known."""
-    return [None if reach is None else (2 * reach + 1) * stride for reach in reaches(model)]
+def _reads(model: Page, example: bool) -> list[int | None]:
+    """How many pixels of a picture each scale reads, where known."""
+    pixels = model.image.width / model.logits.shape[-1]
+    return [round((2 * reach + 1) * pixels) if example and reach is not None else None for reach in reaches(model)]
 
 
 def _worked_example(pictures: list[Picture]) -> WorkedExample | None:

@@ -51,7 +51,10 @@ def save(network: Network, folder: Path) -> None:
     with replacing_folder(folder) as new:
         _write_json(new / "config.json", config)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(state, new / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(state, new / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise UserError(f"{folder}: cannot be written ({error}); choose another place") from error
         if network.prototypes is not None:
             _save_prototypes(network, new)
 
@@ -88,8 +91,8 @@ def load(name: str | Path, **hub_arguments: Any) -> Network:
         network.load_state_dict(state)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}); save or copy the model again") from error
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{folder}: config and weights disagree ({reason}); save or copy the model again") from error
     if network.prototypes is not None:
         network.sources = _load_sources(folder, len(network.prototypes))
@@ -169,6 +172,8 @@ def _load_sources(folder: Path, count: int) -> list[Source | None]:
         )
     sources: list[Source | None] = []
     for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or "source" not in entry:
+            raise UserError(f"{folder / 'prototypes.json'}: entry {index} names no source; copy the model again")
         if entry["source"] is None:
             sources.append(None)
             continue
@@ -198,7 +203,11 @@ def _shape_head(network: Network, state: dict[str, Tensor]) -> None:
         return
     classes, scales = state["head.prototypes.prototype_class"], state["head.prototypes.prototype_scale"]
     if classes.numel() and not (int(classes.min()) >= 0 and int(classes.max()) < len(network.labels)):
-        raise KeyError("prototype of an unknown class")
+        raise ValueError("prototype of an unknown class")
+    if scales.numel() and not (int(scales[0]) >= 0 and int(scales[-1]) < network.pyramid.num_scales):
+        raise ValueError("prototype at an unknown scale")
+    if (scales.diff() < 0).any():
+        raise ValueError("prototypes not ordered by scale")
     layer = PrototypeLayer(classes, scales, state["head.prototypes.vectors"].shape[1], network.pyramid.num_scales)
     grouped = "head.weights" in state
     head = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scaleprotoseg.errors import UserError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -23,6 +25,11 @@ class InputConfig:
     size: int | tuple[int, int] | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        sides = self.size if isinstance(self.size, tuple) else () if self.size is None else (self.size,)
+        for side in sides:
+            at_least_one("network.input.size", side)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class PyramidConfig:
-    """Parallel dilated 3x3 convolutions over the feature map (METHOD: multi-scale pyramid).
+    """Parallel dilated 3x3 convolutions over the feature map (paper, section 3.1).
 
     Attributes:
         dilations: One branch each; the reach of a branch is its dilation times the output stride, in pixels.
@@ -56,6 +63,13 @@ class PyramidConfig:
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     channels: int = 64
     fuse: Literal["keep", "sum"] = "keep"
+
+    def __post_init__(self) -> None:
+        if not self.dilations:
+            raise UserError("network.pyramid.dilations is empty; give one number for each branch")
+        for dilation in self.dilations:
+            at_least_one("network.pyramid.dilations", dilation)
+        at_least_one("network.pyramid.channels", self.channels)
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,9 @@ class HeadConfig:
     kind: Literal["direct", "linear", "prototypes"] = "prototypes"
     prototypes: int = 3
 
+    def __post_init__(self) -> None:
+        at_least_one("network.head.prototypes", self.prototypes)
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -81,3 +98,13 @@ class NetworkConfig:
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     input: InputConfig = field(default_factory=InputConfig)
+
+
+def at_least_one(key: str, value: int) -> None:
+    """Refuses counts and sizes below 1.
+
+    Raises:
+        UserError: If the value is smaller.
+    """
+    if value < 1:
+        raise UserError(f"{key} is {value}; give at least 1")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from scaleprotoseg.data.images import read_image
+from scaleprotoseg.data.images import as_seen, read_image
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import class_map, require_prototypes, to_tensor
+from scaleprotoseg.model.inference import class_map, in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.source import Source
@@ -221,8 +221,7 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     head = network.head
     assert isinstance(head, (PrototypeHead, GroupHead))
     picture = _picture(image)
-    tensor = to_tensor(picture, network.config.input)[None].to(network.mean.device)
-    similarities = network(tensor).similarities.cpu().double()
+    similarities = in_tiles(network, picture, lambda tile: network(tile).similarities)[None].double()
     # Scores can be in the thousands: added up again in double precision, their sums come out to 1e-4.
     head = copy.deepcopy(head).cpu().double()
     grouped = isinstance(head, GroupHead)
@@ -249,7 +248,7 @@ def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return as_seen(ImageOps.exif_transpose(image), "picture")
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
         raise UserError(f"image array: {array.dtype} of shape {array.shape}; give (H, W) or (H, W, 3) uint8 values")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 import timm
+import torch
+import torch.nn.functional as F
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class Encoder(nn.Module):
 
     Attributes:
         channels: Channels of the feature map.
+        stride: Pixels of the picture per cell of the feature map: the output stride, or less at an early stage.
 
     Raises:
         UserError: If timm has no such model, or it cannot give features at this stride or stage.
@@ -29,23 +32,40 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
         super().__init__()
         try:
-            net = timm.create_model(
-                config.name,
-                pretrained=config.pretrained,
-                features_only=True,
-                output_stride=config.output_stride,
-                out_indices=(config.stage,),
-                in_chans=in_channels,
+            net = cast(
+                FeatureListNet,
+                timm.create_model(
+                    config.name,
+                    pretrained=config.pretrained,
+                    features_only=True,
+                    output_stride=config.output_stride,
+                    out_indices=(config.stage,),
+                    in_chans=in_channels,
+                ),
             )
+            self.stride: int = net.feature_info.reduction()[-1]
+            self._pads = _drops_borders(net, in_channels, self.stride)
         except Exception as error:  # timm and its model builders raise many types for one bad name, stride or stage
             raise UserError(
                 f"network.encoder: timm cannot build {config.name!r} at output stride {config.output_stride}, stage "
                 f"{config.stage} ({error}); choose a convolutional model from timm.list_models()"
             ) from error
-        self.net = cast(FeatureListNet, net)
-        self.channels: int = self.net.feature_info.channels()[-1]
+        self.net = net
+        self.channels: int = net.feature_info.channels()[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures to (B, channels, h, w) features, h = ceil(H / output stride)."""
+        """(B, 3, H, W) normalised pictures to (B, channels, h, w) features, h = ceil(H / stride)."""
+        if self._pads:
+            height, width = images.shape[-2:]
+            images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride))
         features: Tensor = self.net(images)[-1]
         return features
+
+
+@torch.no_grad()
+def _drops_borders(net: nn.Module, in_channels: int, stride: int) -> bool:
+    """Whether a network ignores what a picture has beyond whole strides (patch embeddings do)."""
+    side = 4 * stride + 1
+    cells = net.eval()(torch.zeros(1, in_channels, side, side))[-1].shape[-1]
+    net.train()
+    return bool(cells < 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,7 +15,6 @@ from torchvision.transforms.v2 import functional as TF
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.output import Output
 from scaleprotoseg.model.prototypes import PrototypeLayer
 
 TILE = 1024
@@ -22,6 +23,9 @@ TILE = 1024
 MARGIN = 256
 """Pixels around a tile that the network sees as well, so that its border cells know their surroundings."""
 
+STRIP_VALUES = 2**24
+"""Upsampled scores held at once."""
+
 
 def fastest_device() -> torch.device:
     """The accelerator PyTorch finds (CUDA, MPS, ...), else the CPU."""
@@ -29,11 +33,7 @@ def fastest_device() -> torch.device:
 
 
 def input_size(config: InputConfig, width: int, height: int) -> tuple[int, int]:
-    """(height, width) a picture has when the network sees it.
-
-    Raises:
-        UserError: If the picture would have no pixel left.
-    """
+    """(height, width) a picture has when the network sees it; at least one pixel each."""
     if config.size is None:
         return height, width
     if isinstance(config.size, int):
@@ -54,10 +54,7 @@ def to_tensor(image: Image.Image, config: InputConfig) -> Tensor:
 
 @torch.inference_mode()
 def logits_of(network: Network, image: Image.Image) -> Tensor:
-    """Class scores of a whole picture at feature resolution.
-
-    Pictures larger than ``TILE`` are read in tiles whose cells coincide with those of the whole picture; each
-    tile is given ``MARGIN`` pixels of its surroundings, which are cut off again.
+    """Class scores of a whole picture at feature resolution, large pictures :func:`in_tiles`.
 
     Args:
         network: In eval mode.
@@ -66,31 +63,45 @@ def logits_of(network: Network, image: Image.Image) -> Tensor:
     Returns:
         (C, h, w) float32 logits on the CPU.
     """
+    return in_tiles(network, image, lambda tile: network(tile).logits)
+
+
+def in_tiles(network: Network, image: Image.Image, read: Callable[[Tensor], Tensor]) -> Tensor:
+    """What a network reads from a whole picture, with bounded memory.
+
+    Pictures larger than ``TILE`` are read in tiles whose cells coincide with those of the whole picture; each
+    tile is given ``MARGIN`` pixels of its surroundings, which are cut off again.
+
+    Args:
+        network: In eval mode.
+        image: RGB, any size.
+        read: Takes a (1, 3, H, W) float picture in 0-1, gives (1, N, h, w) maps at feature resolution.
+
+    Returns:
+        (N, h, w) float32 maps on the CPU.
+    """
     tensor = to_tensor(image, network.config.input)
     height, width = tensor.shape[-2:]
+
+    def maps_of(tile: Tensor) -> Tensor:
+        return read(tile[None].to(network.mean.device))[0].float().cpu()
+
     if max(height, width) <= TILE:
-        return _scores(network, tensor)
-    stride = network.config.encoder.output_stride
-    rows, columns = -(-height // stride), -(-width // stride)
-    logits = torch.empty(len(network.labels), rows, columns)
+        return maps_of(tensor)
+    stride = network.encoder.stride
+    lines = []
     for top in range(0, height, TILE):
+        line = []
         for left in range(0, width, TILE):
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
-            tile = tensor[:, y : top + TILE + MARGIN, x : left + TILE + MARGIN]
-            scores = _scores(network, tile)
-            inside = scores[:, (top - y) // stride :, (left - x) // stride :][:, : TILE // stride, : TILE // stride]
-            r, c = top // stride, left // stride
-            logits[:, r : r + inside.shape[1], c : c + inside.shape[2]] = inside
-    return logits
-
-
-def _scores(network: Network, tensor: Tensor) -> Tensor:
-    output: Output = network(tensor[None].to(network.mean.device))
-    return output.logits[0].float().cpu()
+            maps = maps_of(tensor[:, y : top + TILE + MARGIN, x : left + TILE + MARGIN])
+            line.append(maps[:, (top - y) // stride :, (left - x) // stride :][:, : TILE // stride, : TILE // stride])
+        lines.append(torch.cat(line, dim=2))
+    return torch.cat(lines, dim=1)
 
 
 def class_map(logits: Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The best class of every pixel, from bilinearly upsampled logits, a strip of rows at a time.
+    """The best class of every pixel, from bilinearly upsampled logits.
 
     Args:
         logits: (C, h, w) scores at feature resolution.
@@ -100,15 +111,18 @@ def class_map(logits: Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
     Returns:
         (height, width) train ids.
     """
-    classes = np.empty((height, width), dtype=np.uint8)
-    strip = max(1, 2**24 // (logits.shape[0] * width))
+    strips = [scores.argmax(dim=0).numpy() for scores in upsampled_strips(logits, width, height)]
+    return np.concatenate(strips).astype(np.uint8)
+
+
+def upsampled_strips(logits: Tensor, width: int, height: int) -> Iterator[Tensor]:
+    """(C, rows, width) upsampled scores of strips of a picture, top to bottom, each of bounded size."""
+    strip = max(1, STRIP_VALUES // (len(logits) * width))
     for top in range(0, height, strip):
-        bottom = min(height, top + strip)
-        classes[top:bottom] = upsample_rows(logits, width, height, top, bottom).argmax(dim=0).numpy()
-    return classes
+        yield _upsample_rows(logits, width, height, top, min(height, top + strip))
 
 
-def upsample_rows(logits: Tensor, width: int, height: int, top: int, bottom: int) -> Tensor:
+def _upsample_rows(logits: Tensor, width: int, height: int, top: int, bottom: int) -> Tensor:
     """Rows ``top`` to ``bottom`` of logits upsampled bilinearly (half-pixel centres) to (height, width).
 
     Returns:

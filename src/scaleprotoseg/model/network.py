@@ -95,12 +95,12 @@ class Network(nn.Module):
                 f"network: expected images of shape (B, {len(self.mean)}, H, W), got {tuple(images.shape)}; "
                 "stack pictures to a batch with channels first"
             )
-        output: Output = self.head(self.pyramid_map((images - self.mean) / self.std))
+        output: Output = self.head(self.pyramid_map(images))
         return output
 
-    def pyramid_map(self, normalised: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures to the (B, S * D, h, w) pyramid map the head reads."""
-        pyramid: Tensor = self.pyramid(self.encoder(normalised))
+    def pyramid_map(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) pictures in 0-1 to the (B, S * D, h, w) pyramid map the head reads."""
+        pyramid: Tensor = self.pyramid(self.encoder((images - self.mean) / self.std))
         return pyramid
 
     def replace_head(self, head: PrototypeHead | GroupHead, sources: Sequence[Source | None]) -> None:

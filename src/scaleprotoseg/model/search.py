@@ -11,7 +11,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
-from scaleprotoseg.model.inference import require_prototypes, to_tensor
+from scaleprotoseg.model.inference import in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
 
 
@@ -74,8 +74,7 @@ def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bo
     prototypes = require_prototypes(network)
     assert sample.mask is not None
     device = network.mean.device
-    image = to_tensor(sample.image, network.config.input).to(device)
-    latent = torch.sigmoid(network.pyramid_map((image[None] - network.mean) / network.std).float())
+    latent = torch.sigmoid(in_tiles(network, sample.image, network.pyramid_map)[None].to(device))
     distances = prototypes(latent)[0].flatten(1)
     grid = latent.shape[-2:]
     labels = resize_labels(torch.from_numpy(sample.mask)[None], grid).flatten().long().to(device)

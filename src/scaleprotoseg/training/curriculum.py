@@ -19,11 +19,13 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
@@ -45,11 +47,14 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
         folder: The run's folder; checkpoints in it are taken up.
 
     Raises:
-        UserError: If the network cannot be built, or the warm start does not fit.
+        UserError: If the network cannot be built, or the warm start or a checkpoint does not fit.
     """
     for index in reversed(range(len(recipe.phases))):
         if (done := _checkpoint(folder, index)).is_dir():
-            return load(done), index + 1
+            network = load(done)
+            if network.labels != labels:
+                raise UserError(f"{folder}: was begun with other classes than the data has now; choose another --out")
+            return network, index + 1
     seed_everything(recipe.seed, verbose=False)
     network = Network(recipe.network, labels, recipe.method)
     if recipe.warm_start is not None:
@@ -154,12 +159,19 @@ def _fit(
             PhaseProgress(name),
         ],
         enable_progress_bar=False,
+        plugins=[AtomicCheckpoints()],
         logger=[CSVLogger(folder, "logs", version), TensorBoardLogger(folder, "logs", version)],
         log_every_n_steps=max(1, min(50, phase.steps // 20)),
         enable_model_summary=False,
     )
     last = steps / "last.ckpt"
-    trainer.fit(module.train(), ckpt_path=last if last.is_file() else None)
+    try:
+        trainer.fit(module.train(), ckpt_path=last if last.is_file() else None)
+    except UserError as error:
+        # A worker process hands its errors on with the whole traceback as their message.
+        raise UserError(str(error).strip().rpartition("UserError: ")[2]) from error
+    except SystemExit as error:
+        raise KeyboardInterrupt from error  # Lightning turns the one into the other
     network.to(fastest_device())
 
 

@@ -42,7 +42,9 @@ class PhaseProgress(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         """Moves the bar."""
-        self.bar.update(self.task, completed=trainer.global_step, loss=float(outputs["loss"]))
+        self.bar.update(
+            self.task, completed=trainer.global_step, loss=float(outputs["loss"]) * trainer.accumulate_grad_batches
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the bar away."""

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.config import NetworkConfig
+from scaleprotoseg.model.config import NetworkConfig, at_least_one
 
 PARTS = ("encoder", "pyramid", "prototypes", "classifier", "groups")
 """What a phase can train: ``prototypes`` are the vectors, ``classifier`` is W (later V), ``groups`` is A."""
+
+BENEATH_SOURCES = ("encoder", "pyramid", "prototypes")
+"""Parts that stand still once prototypes are training patches, for they would be these patches no longer."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class DataConfig:
         root: Folder of a known data set.
         crop: (height, width) of training crops, after the picture was resized to ``network.input.size``.
         scale: Smallest and largest random factor before cropping.
-        batch_size: Pictures per step and device.
+        batch_size: Pictures per step.
         accumulate: Batches per optimizer step.
         workers: Processes that read pictures; 0 reads in the training process.
     """
@@ -36,8 +39,8 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        _positive("data.batch_size", self.batch_size)
-        _positive("data.accumulate", self.accumulate)
+        at_least_one("data.batch_size", self.batch_size)
+        at_least_one("data.accumulate", self.accumulate)
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"recipe: data.scale is {list(self.scale)}; give 0 < smallest <= largest")
         if min(self.crop) < 1:
@@ -115,42 +118,64 @@ class Recipe:
     precision: Literal["auto", "32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
-        has_prototypes, grouped = self.network.head.kind == "prototypes", False
-        for name, phase in self.phases.items():
-            where = f"recipe: phases.{name}"
-            if phase.do != "fit" and not has_prototypes:
-                raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
-            if phase.do == "fit":
-                self._check_fit(where, phase, has_prototypes, grouped)
-            if phase.do in ("group", "project") and grouped:
-                raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
-            if phase.do == "group":
-                _positive(f"phases.{name}.groups", phase.groups)
-                grouped = True
-            if phase.do == "prune" and not grouped:
-                raise UserError(f"{where}: nothing to prune before grouping; put a phase with 'do: group' first")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; give 0 or more")
+        if not self.phases:
+            raise UserError("recipe: phases is empty; name at least one")
         trained = any("encoder" in phase.learning_rates for phase in self.phases.values())
+        stages = list(self.phases.items())
+        for position, (name, phase) in enumerate(stages):
+            before: set[str] = {earlier.do for _, earlier in stages[:position]}
+            self._check_phase(f"phases.{name}", phase, before)
         if not (trained or self.network.encoder.pretrained or self.warm_start):
             raise UserError(
                 "recipe: the encoder starts from random weights and no phase trains it; name a model in warm_start, "
                 "set network.encoder.pretrained, or give it a learning rate in a phase"
             )
 
-    def _check_fit(self, where: str, phase: Phase, has_prototypes: bool, grouped: bool) -> None:
-        _positive(f"{where.removeprefix('recipe: ')}.steps", phase.steps)
+    def _check_phase(self, where: str, phase: Phase, before: set[str]) -> None:
+        """Whether a phase fits the head and what was done before it."""
+        kind = self.network.head.kind
+        if phase.do == "fit":
+            self._check_fit(where, phase, before)
+        elif kind != "prototypes":
+            raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
+        if phase.do in ("group", "project") and "group" in before:
+            raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
+        if phase.do == "group":
+            at_least_one(f"{where}.groups", phase.groups)
+        if phase.do == "prune" and "group" not in before:
+            raise UserError(f"{where}: nothing to prune before grouping; put a phase with 'do: group' first")
+
+    def _check_fit(self, where: str, phase: Phase, before: set[str]) -> None:
+        at_least_one(f"{where}.steps", phase.steps)
+        kind = self.network.head.kind
+        prototypes, groups = kind == "prototypes", "group" in before
         parts = {"encoder", "pyramid"}
-        if has_prototypes:
-            parts |= {"prototypes", "classifier"}
-        if grouped:
-            parts |= {"groups"}
-        if self.network.head.kind == "linear":
-            parts |= {"classifier"}
+        parts |= {"prototypes"} if prototypes else set()
+        parts |= {"classifier"} if kind != "direct" else set()
+        parts |= {"groups"} if groups else set()
         wrong = sorted(set(phase.learning_rates) - parts)
         if wrong or not phase.learning_rates:
             what = f"cannot train {wrong[0]!r}" if wrong else "trains nothing"
             raise UserError(f"{where}: {what}; learning_rates may name {', '.join(p for p in PARTS if p in parts)}")
+        for part, rate in phase.learning_rates.items():
+            if rate <= 0:
+                raise UserError(f"{where}: the learning rate of {part} is {rate}; give more than 0, or leave it out")
+        losses = {"diversity": prototypes, "foreign_l1": prototypes, "group_entropy": groups}
+        for loss, possible in losses.items():
+            if getattr(phase, loss) and not possible:
+                missing = "groups yet" if loss == "group_entropy" else "prototypes"
+                raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
+        moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
+        if moved and "project" in before and (groups or not self._projected_after(where)):
+            raise UserError(
+                f"{where}: training {moved[0]} after projection moves prototypes off their training patches; "
+                "leave it out, or project again before grouping"
+            )
 
-
-def _positive(key: str, value: int) -> None:
-    if value < 1:
-        raise UserError(f"recipe: {key} is {value}; give at least 1")
+    def _projected_after(self, where: str) -> bool:
+        """Whether a phase is followed by a projection."""
+        names = list(self.phases)
+        later = names[names.index(where.removeprefix("phases.")) + 1 :]
+        return any(self.phases[name].do == "project" for name in later)

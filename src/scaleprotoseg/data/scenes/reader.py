@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import packaged_table
+from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.scenes.canvas import PARTS, class_mask, part_mask
 from scaleprotoseg.data.scenes.world import draw_scene
 from scaleprotoseg.errors import UserError
@@ -129,7 +129,7 @@ def _draw_split(folder: Path, split: str) -> None:
             assert sample.mask is not None and sample.parts is not None
             stem = f"{index:04d}.png"
             sample.image.save(drawn / "images" / stem)
-            _indexed(sample.mask, palette).save(drawn / "masks" / stem)
+            (drawn / "masks" / stem).write_bytes(palette_png(sample.mask, palette))
             Image.fromarray(sample.parts).save(drawn / "parts" / stem)
         try:
             drawn.rename(folder)
@@ -137,9 +137,3 @@ def _draw_split(folder: Path, split: str) -> None:
             # Someone else finished first: the result is the same.
             if not folder.is_dir():
                 raise
-
-
-def _indexed(mask: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> Image.Image:
-    image = Image.fromarray(mask)
-    image.putpalette(palette.tobytes())
-    return image

@@ -1,0 +1,63 @@
+"""Recipes that cannot work are refused when they are read."""
+
+from __future__ import annotations
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.training.recipe import Recipe
+from tests.toys import recipe_values
+
+FIT = {"steps": 3, "learning_rates": {"encoder": 0.001}}
+PROJECT, GROUP = {"do": "project"}, {"do": "group"}
+
+REFUSED = {
+    "negative seed": ({"seed": -1}, "seed is -1"),
+    "no phases": ({"phases": {}}, "phases is empty"),
+    "no steps": ({"phases": {"a": {**FIT, "steps": 0}}}, "phases.a.steps is 0"),
+    "negative rate": ({"phases": {"a": {"steps": 3, "learning_rates": {"encoder": -1.0}}}}, "learning rate of encoder"),
+    "frozen random encoder": ({"phases": {"a": {"steps": 3, "learning_rates": {"pyramid": 0.1}}}}, "random weights"),
+    "entropy without groups": ({"phases": {"a": {**FIT, "group_entropy": 0.1}}}, "the head has no groups yet"),
+    "pyramid after projection": (
+        {"phases": {"a": FIT, "b": PROJECT, "c": {"steps": 3, "learning_rates": {"pyramid": 0.1}}}},
+        "phases.c: training pyramid after projection",
+    ),
+    "prototypes with groups": (
+        {"phases": {"a": FIT, "b": PROJECT, "c": GROUP, "d": {"steps": 3, "learning_rates": {"prototypes": 0.1}}}},
+        "phases.d: training prototypes after projection",
+    ),
+    "late projection": ({"phases": {"a": FIT, "b": GROUP, "c": PROJECT}}, "phases.c: cannot project after grouping"),
+    "early pruning": ({"phases": {"a": FIT, "b": {"do": "prune"}}}, "nothing to prune"),
+    "no dilations": ({"network": {"pyramid": {"dilations": []}}}, "dilations is empty"),
+    "dilation 0": ({"network": {"pyramid": {"dilations": [1, 0]}}}, "network.pyramid.dilations is 0"),
+    "no prototypes": ({"network": {"head": {"prototypes": 0}}}, "network.head.prototypes is 0"),
+    "no pixels": ({"network": {"input": {"size": 0}}}, "network.input.size is 0"),
+    "diversity of a black box": (
+        {"network": {"head": {"kind": "direct"}}, "phases": {"a": {**FIT, "diversity": 0.25}}},
+        "diversity does not apply, the head has no prototypes",
+    ),
+    "projection of a black box": (
+        {"network": {"head": {"kind": "direct"}}, "phases": {"a": FIT, "b": PROJECT}},
+        "cannot project, the head has no prototypes",
+    ),
+}
+
+
+def read(**changes) -> Recipe:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe, "recipe")
+    return parser.instantiate(parser.parse_object({"recipe": recipe_values(**changes)})).recipe
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused(name):
+    changes, expected = REFUSED[name]
+    with pytest.raises(UserError) as error:
+        read(**changes)
+    assert expected in str(error.value) and ";" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_training_goes_on_between_two_projections():
+    recipe = read(phases={"a": FIT, "b": PROJECT, "c": FIT, "d": PROJECT, "e": GROUP})
+    assert list(recipe.phases) == list("abcde")
