@@ -123,22 +123,20 @@ class Recipe:
         if not self.phases:
             raise UserError("recipe: phases is empty; name at least one")
         trained = any("encoder" in phase.learning_rates for phase in self.phases.values())
-        stages = list(self.phases.items())
-        for position, (name, phase) in enumerate(stages):
-            before: set[str] = {earlier.do for _, earlier in stages[:position]}
-            self._check_phase(f"phases.{name}", phase, before)
+        done: list[str] = [phase.do for phase in self.phases.values()]
+        for position, (name, phase) in enumerate(self.phases.items()):
+            self._check_phase(f"phases.{name}", phase, before=done[:position], after=done[position + 1 :])
         if not (trained or self.network.encoder.pretrained or self.warm_start):
             raise UserError(
                 "recipe: the encoder starts from random weights and no phase trains it; name a model in warm_start, "
                 "set network.encoder.pretrained, or give it a learning rate in a phase"
             )
 
-    def _check_phase(self, where: str, phase: Phase, before: set[str]) -> None:
-        """Whether a phase fits the head and what was done before it."""
-        kind = self.network.head.kind
+    def _check_phase(self, where: str, phase: Phase, before: list[str], after: list[str]) -> None:
+        """Whether a phase fits the head and what is done before and after it."""
         if phase.do == "fit":
-            self._check_fit(where, phase, before)
-        elif kind != "prototypes":
+            self._check_fit(where, phase, before, after)
+        elif self.network.head.kind != "prototypes":
             raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
         if phase.do in ("group", "project") and "group" in before:
             raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
@@ -147,7 +145,7 @@ class Recipe:
         if phase.do == "prune" and "group" not in before:
             raise UserError(f"{where}: nothing to prune before grouping; put a phase with 'do: group' first")
 
-    def _check_fit(self, where: str, phase: Phase, before: set[str]) -> None:
+    def _check_fit(self, where: str, phase: Phase, before: list[str], after: list[str]) -> None:
         at_least_one(f"{where}.steps", phase.steps)
         kind = self.network.head.kind
         prototypes, groups = kind == "prototypes", "group" in before
@@ -168,14 +166,8 @@ class Recipe:
                 missing = "groups yet" if loss == "group_entropy" else "prototypes"
                 raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
-        if moved and "project" in before and (groups or not self._projected_after(where)):
+        if moved and "project" in before and (groups or "project" not in after):
             raise UserError(
                 f"{where}: training {moved[0]} after projection moves prototypes off their training patches; "
                 "leave it out, or project again before grouping"
             )
-
-    def _projected_after(self, where: str) -> bool:
-        """Whether a phase is followed by a projection."""
-        names = list(self.phases)
-        later = names[names.index(where.removeprefix("phases.")) + 1 :]
-        return any(self.phases[name].do == "project" for name in later)
