@@ -11,6 +11,7 @@ from pathlib import Path
 from scaleprotoseg.data.camvid import camvid
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.folder import folder, folder_splits
+from scaleprotoseg.data.isbi_em import IMAGES, LABELS, IsbiEm
 from scaleprotoseg.data.scenes import scenes
 from scaleprotoseg.errors import UserError
 
@@ -33,6 +34,7 @@ class Reader:
 READERS: dict[str, Reader] = {
     "scenes": Reader(scenes),
     "camvid": Reader(camvid, layout="train/, trainannot/, val/, valannot/, test/, testannot/"),
+    "isbi_em": Reader(IsbiEm, layout=f"{IMAGES} and {LABELS}", splits=("train", "val")),
 }
 """The data sets known by name; a new one is one line here."""
 

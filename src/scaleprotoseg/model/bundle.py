@@ -190,7 +190,7 @@ def _network_config(values: dict[str, Any]) -> NetworkConfig:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in part.items()}
 
     return NetworkConfig(
-        EncoderConfig(**values["encoder"] | {"pretrained": False}),
+        EncoderConfig(**tuples(values["encoder"]) | {"pretrained": False}),
         PyramidConfig(**tuples(values["pyramid"])),
         HeadConfig(**values["head"]),
         InputConfig(**tuples(values["input"])),

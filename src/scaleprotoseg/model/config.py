@@ -37,16 +37,20 @@ class EncoderConfig:
     """The dilated CNN that reads the picture.
 
     Attributes:
-        name: Any timm model that offers ``features_only`` and ``output_stride``.
+        name: Any timm model that offers ``features_only`` and ``output_stride``; ``caffe_`` before a timm ResNet's
+            name, as in ``caffe_resnet101``, builds it as DeepLabv2 did; ``unet`` (``unet16`` with a quarter of the
+            channels) keeps the picture's resolution.
         stage: Which of its feature stages feeds the pyramid; -1 is the last. An earlier stage is several times
             cheaper, because at output stride 8 the last stage holds most of the multiply-adds.
         output_stride: Pixels of the picture per cell of the feature map.
+        blocks: Residual blocks in each stage of a ResNet; None as its name says.
         pretrained: Start from timm's pretrained weights (needs the network once).
     """
 
     name: str = "resnet18"
     stage: int = -1
     output_stride: Literal[8, 16, 32] = 8
+    blocks: tuple[int, ...] | None = None
     pretrained: bool = False
 
 

@@ -1,7 +1,9 @@
-"""The dilated CNN: any timm model that can give dense features."""
+"""The dilated CNN: any timm model that can give dense features, or one of our own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import timm
@@ -11,7 +13,19 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.caffe_resnet import to_caffe_style
 from scaleprotoseg.model.config import EncoderConfig
+from scaleprotoseg.model.unet import UNet
+
+OWN: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
+    "unet": (64, partial(UNet, width=64)),
+    "unet16": (16, partial(UNet, width=16)),
+}
+"""Encoders that timm does not have: channels of their features, which are as large as the picture, and how to build one
+for a number of input channels."""
+
+CAFFE = "caffe_"
+"""Before the name of a timm ResNet: built as in DeepLabv2's Caffe release."""
 
 
 class Encoder(nn.Module):
@@ -24,6 +38,7 @@ class Encoder(nn.Module):
     Attributes:
         channels: Channels of the feature map.
         stride: Pixels of the picture per cell of the feature map: the output stride, or less at an early stage.
+        net: The network itself; timm's give a list of feature maps, our own give one.
 
     Raises:
         UserError: If timm has no such model, or it cannot give features at this stride or stage.
@@ -31,35 +46,43 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
         super().__init__()
+        if config.name in OWN:
+            self.channels, build = OWN[config.name]
+            self.stride, self._pads, self.net = 1, False, build(in_channels)
+            return
         try:
             net = cast(
                 FeatureListNet,
                 timm.create_model(
-                    config.name,
+                    config.name.removeprefix(CAFFE),
                     pretrained=config.pretrained,
                     features_only=True,
                     output_stride=config.output_stride,
                     out_indices=(config.stage,),
                     in_chans=in_channels,
+                    **({} if config.blocks is None else {"layers": config.blocks}),
                 ),
             )
-            self.stride: int = net.feature_info.reduction()[-1]
+            if config.name.startswith(CAFFE):
+                to_caffe_style(net)
+            self.stride = net.feature_info.reduction()[-1]
             self._pads = _drops_borders(net, in_channels, self.stride)
         except Exception as error:  # timm and its model builders raise many types for one bad name, stride or stage
             raise UserError(
                 f"network.encoder: timm cannot build {config.name!r} at output stride {config.output_stride}, stage "
-                f"{config.stage} ({error}); choose a convolutional model from timm.list_models()"
+                f"{config.stage} ({error}); choose a convolutional model from timm.list_models(), or one of "
+                f"{', '.join(OWN)}"
             ) from error
         self.net = net
-        self.channels: int = net.feature_info.channels()[-1]
+        self.channels = net.feature_info.channels()[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures to (B, channels, h, w) features, h = ceil(H / stride)."""
+        """(B, 3, H, W) normalised pictures to (B, channels, h, w) features, h = ceil(H / stride) or one more."""
         if self._pads:
             height, width = images.shape[-2:]
             images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride))
-        features: Tensor = self.net(images)[-1]
-        return features
+        features: Tensor | list[Tensor] = self.net(images)
+        return features if isinstance(features, Tensor) else features[-1]
 
 
 @torch.no_grad()

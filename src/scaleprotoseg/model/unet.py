@@ -1,0 +1,51 @@
+"""U-Net, the encoder for electron microscopy (Ronneberger et al., 2015, with padding and batch norm)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DEPTH = 4
+
+
+class UNet(nn.Module):
+    """Features at the picture's own resolution: four halvings, four doublings, each with a skip connection.
+
+    Args:
+        in_channels: Channels of the picture.
+        width: Channels of the first level and of the output; every level below has twice as many.
+    """
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        widths = [width << level for level in range(DEPTH + 1)]
+        self.stem = _double_convolution(in_channels, width)
+        self.down = nn.ModuleList(_double_convolution(before, after) for before, after in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * after, after, 2, stride=2) for after in widths[-2::-1])
+        self.merge = nn.ModuleList(_double_convolution(2 * after, after) for after in widths[-2::-1])
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, in_channels, H, W) pictures to (B, width, H, W) features."""
+        levels = [self.stem(images)]
+        for down in self.down:
+            levels.append(down(F.max_pool2d(levels[-1], 2)))
+        features = levels.pop()
+        for up, merge in zip(self.up, self.merge, strict=True):
+            skip = levels.pop()
+            features = up(features)
+            missing = [skip.shape[axis] - features.shape[axis] for axis in (3, 2)]
+            features = F.pad(features, [part for size in missing for part in (size // 2, size - size // 2)])
+            features = merge(torch.cat([skip, features], dim=1))
+        out: Tensor = self.out(features)
+        return out
+
+
+def _double_convolution(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
+    )
