@@ -23,6 +23,7 @@ class InputConfig:
     """
 
     size: int | tuple[int, int] | None = None
+    scales: tuple[float, ...] = ()
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -30,6 +31,8 @@ class InputConfig:
         sides = self.size if isinstance(self.size, tuple) else () if self.size is None else (self.size,)
         for side in sides:
             at_least_one("network.input.size", side)
+        if any(scale <= 0 for scale in self.scales):
+            raise UserError(f"network.input.scales is {list(self.scales)}; give factors above 0, such as [0.5, 0.75]")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -100,8 +101,28 @@ class Network(nn.Module):
 
     def pyramid_map(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) pictures in 0-1 to the (B, S * D, h, w) pyramid map the head reads."""
-        pyramid: Tensor = self.pyramid(self.encoder((images - self.mean) / self.std))
-        return pyramid
+        return self.readings(images)[-1]
+
+    def readings(self, images: Tensor) -> list[Tensor]:
+        """The pyramid maps a training learns from: of the picture, of every further scale, and their largest value.
+
+        Args:
+            images: (B, 3, H, W) floats in 0-1.
+
+        Returns:
+            Maps (B, S * D, h, w), each at its own resolution; the last is the one that counts. Just that one without
+            further scales (paper, section 4.1; Chen et al., 2017, section 4.1.2).
+        """
+        normal = (images - self.mean) / self.std
+        readings: list[Tensor] = [self.pyramid(self.encoder(normal))]
+        for scale in self.config.input.scales:
+            scaled = F.interpolate(normal, scale_factor=scale, mode="bilinear", align_corners=False)
+            readings.append(self.pyramid(self.encoder(scaled)))
+        if len(readings) > 1:
+            size = readings[0].shape[-2:]
+            same = [F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in readings[1:]]
+            readings.append(torch.stack([readings[0], *same]).amax(dim=0))
+        return readings
 
     def replace_head(self, head: PrototypeHead | GroupHead, sources: Sequence[Source | None]) -> None:
         """Puts another head in place, with the source of each of its prototypes."""
