@@ -8,7 +8,11 @@ import pytest
 import scaleprotoseg
 
 ROOT = Path(scaleprotoseg.__file__).parent
-ORDER = ["errors", "files", "data", "model", "training", "evaluation", "explanation", "pipeline", "cli"]
+ORDER = [
+    *("errors", "files", "distributed"),
+    *("data", "model", "training", "evaluation", "explanation"),
+    *("pipeline", "sanity", "cli", "__main__"),
+]
 
 
 def layer_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse.typing import PositiveInt
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.training.recipe import Recipe
@@ -22,17 +24,34 @@ RECIPES = files("scaleprotoseg") / "recipes"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; ends the process with 0, or with one line on standard error and 1 (2 for bad arguments)."""
-    _quiet_libraries()
-    parser, commands = _parser()
     try:
-        parsed = parser.instantiate(parser.parse_args(list(sys.argv[1:] if arguments is None else arguments)))
-        commands[parsed.command](parsed[parsed.command])
+        run(list(sys.argv[1:] if arguments is None else arguments))
     except ArgumentError as error:
         _fail(str(error), 2)
     except UserError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs one command, in as many processes as it asks for.
+
+    Raises:
+        ArgumentError: If the arguments cannot be parsed.
+        UserError: If the user can mend it.
+    """
+    _quiet_libraries()
+    parser, commands = _parser()
+    parsed = parser.instantiate(parser.parse_args(list(arguments)))
+    chosen = parsed[parsed.command]
+    devices, nodes = chosen.get("devices", 1), chosen.get("num_nodes", 1)
+    if devices * nodes > 1 and "WORLD_SIZE" not in os.environ:
+        from scaleprotoseg.distributed import in_processes
+
+        in_processes(run, arguments, devices, nodes)
+    else:
+        commands[parsed.command](chosen)
 
 
 def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
@@ -59,17 +78,29 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     sub.add_argument("--config", action=RecipeFile, help=f"a recipe file, or one of {', '.join(_recipe_names())}")
     sub.add_argument("--out", type=Path, help="folder of the run; runs/<data>-<method> by default")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    sub.add_argument(
+        "--sanity-check",
+        action="store_true",
+        help="only a few steps of every phase, on whatever data there is, and what the whole training would need",
+    )
+    _add_devices(sub)
     sub.add_class_arguments(Recipe)
 
     sub = add("evaluate", _evaluate, "Mean and per-class IoU, pixel accuracy and sparsity of a model on a split.")
     _add_bundle(sub)
     _add_data(sub, default_split="val")
     sub.add_argument("--out", type=Path, help="also write the metrics to this JSON file")
+    _add_devices(sub)
 
     sub = add("predict", _predict, "Index masks (PNG) and colour overlays of pictures of any size.")
     _add_bundle(sub)
     sub.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
     sub.add_argument("--out", type=Path, required=True, help="folder for NAME.png and NAME_overlay.jpg")
+
+    sub = add("submit", _submit, "Masks of a test set, packed as the servers of voc2012 and cityscapes take them.")
+    _add_bundle(sub)
+    _add_data(sub, default_split="test")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the masks and the archive to upload")
 
     sub = add("explain", _explain, "A page on one picture: click any pixel to see why it got its class.")
     _add_bundle(sub)
@@ -94,6 +125,11 @@ def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = T
     sub.add_argument("--data", required=required, help="a data set's name, or a folder with images/ and masks/")
     sub.add_argument("--root", type=Path, help="the folder of a named data set")
     sub.add_argument("--split", default=default_split, help="train, val or test")
+
+
+def _add_devices(sub: ArgumentParser) -> None:
+    sub.add_argument("--devices", type=PositiveInt, default=1, help="GPUs (without any: processes) that share the work")
+    sub.add_argument("--num-nodes", type=PositiveInt, default=1, help="machines; torchrun may start them as well")
 
 
 class RecipeFile(ActionConfigFile):
@@ -156,9 +192,14 @@ def _demo(parsed: Namespace) -> None:
 
 
 def _train(parsed: Namespace) -> None:
+    recipe = Recipe(**{field.name: parsed[field.name] for field in fields(Recipe)})
+    if parsed.sanity_check:
+        from scaleprotoseg.sanity import sanity_check
+
+        sanity_check(recipe)
+        return
     from scaleprotoseg.pipeline import train
 
-    recipe = Recipe(**{field.name: parsed[field.name] for field in fields(Recipe)})
     train(recipe, parsed.out or Path("runs") / f"{Path(recipe.data.name).name}-{recipe.method}", parsed.resume)
 
 
@@ -172,6 +213,12 @@ def _predict(parsed: Namespace) -> None:
     from scaleprotoseg.pipeline import predict
 
     predict(parsed.bundle, parsed.images, parsed.out)
+
+
+def _submit(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import submit
+
+    submit(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out)
 
 
 def _explain(parsed: Namespace) -> None:
@@ -196,7 +243,8 @@ def _check_data(parsed: Namespace) -> None:
 def _quiet_libraries() -> None:
     """Leaves the user our own lines: libraries' banners, tips and internal deprecations stay out."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("scaleprotoseg").setLevel(logging.INFO)
+    logging.getLogger("scaleprotoseg").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)
     for name in ("lightning.pytorch", "lightning.fabric"):
         for logger in (name, f"{name}.utilities.rank_zero"):
             logging.getLogger(logger).setLevel(logging.ERROR)

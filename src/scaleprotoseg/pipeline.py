@@ -19,9 +19,11 @@ from scaleprotoseg.data.files import printable_name
 from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image
 from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.registry import open_dataset
+from scaleprotoseg.distributed import is_main, together, wait
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation import metrics as metrics_table
 from scaleprotoseg.evaluation.metrics import measure
+from scaleprotoseg.evaluation.submission import write_submission
 from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
@@ -60,23 +62,36 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
     Raises:
         UserError: If the data or the recipe is unusable, or the folder holds another run.
     """
-    training, validation = (open_dataset(recipe.data.name, split, recipe.data.root) for split in ("train", "val"))
+    with together():
+        return _train(recipe, folder, resume)
+
+
+def _train(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
+    """Trains as one of the processes that do; the main one writes."""
+    data = recipe.data
+    training, validation = (open_dataset(data.name, split, data.root) for split in (data.split, "val"))
     network, done = start(recipe, training.labels, folder)
-    _claim(folder, recipe, resume)
     history = folder / "logs" / "phases.json"
     phases: dict[str, Any] = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else {}
+    wait()  # Nobody looks for traces of an earlier run any more.
+    if is_main():
+        _claim(folder, recipe, resume)
 
     def after_phase(name: str, network: Network) -> None:
-        phases[name] = measure(network, validation, recipe.seed, over_pictures(f"measuring after {name}"))
+        last = name == list(recipe.phases)[-1]
+        progress = over_pictures(f"measuring after {name}")
+        phases[name] = measure(network, validation, recipe.seed, paper=last, progress=progress)
         log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
-        _write_metrics(history, phases)
+        if is_main():
+            _write_metrics(history, phases)
 
     run_phases(network, done, recipe, training, folder, after_phase)
-    network.save_pretrained(folder / "model")
     metrics: dict[str, Any] = phases[list(recipe.phases)[-1]]
-    _write_metrics(folder / "metrics.json", metrics)
-    write_report(network, folder / "report.html", metrics, examples(validation))
-    metrics_table.render(metrics, console)
+    if is_main():
+        network.save_pretrained(folder / "model")
+        _write_metrics(folder / "metrics.json", metrics)
+        write_report(network, folder / "report.html", metrics, examples(validation))
+        metrics_table.render(metrics, console)
     return metrics
 
 
@@ -99,11 +114,12 @@ def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = Fal
 
 def evaluate(bundle: str, data: str, root: Path | None, split: str, out: Path | None) -> None:
     """Measures a bundle on a split, prints the scores and writes them if a file is given."""
-    network = _load(bundle)
-    metrics = measure(network, open_dataset(data, split, root), progress=over_pictures("measuring"))
-    metrics_table.render(metrics, console)
-    if out is not None:
-        _write_metrics(out, metrics)
+    with together():
+        metrics = measure(_load(bundle), open_dataset(data, split, root), progress=over_pictures("measuring"))
+        if is_main():
+            metrics_table.render(metrics, console)
+            if out is not None:
+                _write_metrics(out, metrics)
 
 
 def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
@@ -134,6 +150,12 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
         write_file(mask, palette_png(classes, network.labels.palette()))
         write_file(overlay, overlay_jpeg(image, classes, network.labels))
     console.print(f"{len(paths)} pictures predicted: {escape(str(folder))}")
+
+
+def submit(bundle: str, data: str, root: Path | None, split: str, folder: Path) -> None:
+    """Predicts a split and packs the masks for the data set's benchmark server."""
+    archive = write_submission(_load(bundle), open_dataset(data, split, root), folder, over_pictures("predicting"))
+    console.print(f"upload {escape(str(archive))}")
 
 
 def explain(bundle: str, image: Path, out: Path) -> None:

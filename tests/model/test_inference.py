@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scaleprotoseg.model import inference
-from scaleprotoseg.model.config import EncoderConfig, InputConfig
+from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.encoder import Encoder
 from scaleprotoseg.model.inference import class_map, input_size, logits_of, upsampled_strips
 from tests.model.test_search import small_network
@@ -70,7 +70,7 @@ def test_the_last_pixels_of_any_picture_have_a_cell(encoder, stage, stride):
 
 @pytest.mark.parametrize(("size", "expected"), [(None, (30, 40)), (15, (15, 20)), (60, (60, 80)), ((7, 9), (7, 9))])
 def test_input_size(size, expected):
-    assert input_size(InputConfig(size=size), width=40, height=30) == expected
+    assert input_size(size, width=40, height=30) == expected
 
 
 @given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.sampled_from([None, 16, (24, 32)]))

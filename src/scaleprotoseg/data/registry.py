@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scaleprotoseg.data.camvid import camvid
@@ -24,17 +24,25 @@ class Reader:
         open: Takes the root folder and the split, gives the data set.
         layout: What the root folder holds; None if the data set needs no folder (its root may then be None).
         splits: The splits there are.
+        pictures: How many pictures a split has when it is complete, where that is known.
+        paper: Whether the paper reports results on it (section 4.1).
+        paper_size: The size pictures are resized to for these, as ``network.input.size``.
     """
 
     open: Callable[..., SegmentationDataset]
     layout: str | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
+    pictures: Mapping[str, int] = field(default_factory=dict)
+    paper: bool = False
+    paper_size: int | tuple[int, int] | None = None
 
 
 READERS: dict[str, Reader] = {
     "scenes": Reader(scenes),
     "camvid": Reader(camvid, layout="train/, trainannot/, val/, valannot/, test/, testannot/"),
-    "isbi_em": Reader(IsbiEm, layout=f"{IMAGES} and {LABELS}", splits=("train", "val")),
+    "isbi_em": Reader(
+        IsbiEm, layout=f"{IMAGES} and {LABELS}", splits=("train", "val"), pictures={"train": 20, "val": 10}
+    ),
 }
 """The data sets known by name; a new one is one line here."""
 

@@ -13,8 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.evaluation.segmentation import score_segmentation
+from scaleprotoseg.data.registry import READERS
+from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segmentation
 from scaleprotoseg.evaluation.sparsity import sparsity
+from scaleprotoseg.model.config import InputSize
 from scaleprotoseg.model.network import Network
 
 VERSIONED = ("scaleprotoseg", "torch", "torchvision", "timm", "lightning")
@@ -24,6 +26,7 @@ def measure(
     network: Network,
     dataset: SegmentationDataset,
     seed: int | None = None,
+    paper: bool = True,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> dict[str, Any]:
     """Measures a model.
@@ -32,12 +35,15 @@ def measure(
         network: In eval mode.
         dataset: A labelled split.
         seed: Of the training, if known.
+        paper: Whether to measure also at the paper's input size, where the paper has results on this data.
         progress: Wraps the picture indices to show progress.
 
     Returns:
-        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured.
+        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured. ``protocols`` holds the
+        scores at ``native`` size (pictures as they are, the scores at the top) and as in the ``paper``.
     """
-    scores = score_segmentation(network, dataset, progress)
+    scores = score_segmentation(network, dataset, progress=progress)
+    native = _protocol(None, scores)
     iou = {
         name: None if math.isnan(value) else value
         for name, value in zip(network.labels.names, scores.iou.tolist(), strict=True)
@@ -47,9 +53,10 @@ def measure(
         "data": dataset.name,
         "split": dataset.split,
         "num_images": scores.num_images,
-        "miou": None if math.isnan(scores.miou) else scores.miou,
-        "pixel_accuracy": None if math.isnan(scores.pixel_accuracy) else scores.pixel_accuracy,
+        "miou": native["miou"],
+        "pixel_accuracy": native["pixel_accuracy"],
         "iou": iou,
+        "protocols": {"native": native, "paper": _paper(network, dataset, native, progress) if paper else None},
         "consistency": None,
         "stability": None,
         "sparsity": asdict(sparsity(network)),
@@ -57,6 +64,26 @@ def measure(
         "seed": seed,
         "versions": {name: version(name) for name in VERSIONED},
     }
+
+
+def _paper(
+    network: Network,
+    dataset: SegmentationDataset,
+    native: dict[str, Any],
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> dict[str, Any] | None:
+    """The scores at the paper's input size (section 4.1); None if the paper has none on this data."""
+    reader = READERS.get(dataset.name)
+    if reader is None or not reader.paper:
+        return None
+    if reader.paper_size is None:
+        return native
+    return _protocol(reader.paper_size, score_segmentation(network, dataset, reader.paper_size, progress))
+
+
+def _protocol(size: InputSize, scores: SegmentationScores) -> dict[str, Any]:
+    shares = {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
+    return {"input_size": size} | {name: None if math.isnan(value) else value for name, value in shares.items()}
 
 
 def render(metrics: dict[str, Any], console: Console) -> None:
@@ -70,6 +97,9 @@ def render(metrics: dict[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row("mean IoU", _share(metrics["miou"]), style="bold")
     table.add_row("pixel accuracy", _share(metrics["pixel_accuracy"]))
+    paper = metrics["protocols"]["paper"]
+    if paper is not None:
+        table.add_row("mean IoU at the paper's input size", _share(paper["miou"]))
     counts = metrics["sparsity"]
     if counts["prototypes_total"] is not None:
         table.add_row("prototypes used", f"{counts['prototypes_used']} of {counts['prototypes_total']}")

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID
+from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.inference import class_map, logits_of
+from scaleprotoseg.model.config import InputSize
+from scaleprotoseg.model.inference import class_map, input_size, logits_of
 from scaleprotoseg.model.network import Network
 
 
@@ -43,28 +46,44 @@ def scores_from_confusion(confusion: Tensor, num_images: int) -> SegmentationSco
 
 
 def score_segmentation(
-    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+    network: Network,
+    dataset: SegmentationDataset,
+    size: InputSize = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> SegmentationScores:
-    """Predicts every picture at its own size and counts.
+    """Predicts every picture at its own size and counts; several processes share the pictures.
 
     Args:
         network: In eval mode.
         dataset: Pictures with masks; its classes must be the network's.
+        size: Pictures are resized to this before the network gets them; the scores are always at the mask's own size.
         progress: Wraps the picture indices to show progress.
 
     Raises:
         UserError: If the classes differ, or a picture has no mask.
     """
-    if dataset.labels.names != network.labels.names:
-        raise UserError(
-            f"{dataset.name}: its classes ({', '.join(dataset.labels.names)}) are not the model's "
-            f"({', '.join(network.labels.names)}); evaluate on data with the same classes"
-        )
+    require_same_classes(network, dataset)
     confusion = MulticlassConfusionMatrix(len(network.labels), ignore_index=VOID, validate_args=False)
-    for index in progress(range(len(dataset))):
+    for index in progress(share(len(dataset))):
         sample = dataset[index]
         if sample.mask is None:
             raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with masks")
-        predicted = class_map(logits_of(network, sample.image), sample.image.width, sample.image.height)
+        width, height = sample.image.size
+        resized = sample.image.resize(input_size(size, width, height)[::-1], Image.Resampling.BILINEAR)
+        predicted = class_map(logits_of(network, resized), width, height)
         confusion.update(torch.from_numpy(predicted).long(), torch.from_numpy(sample.mask).long())
-    return scores_from_confusion(confusion.compute(), len(dataset))
+    counts = torch.stack(gather(confusion.confmat)).sum(dim=0)
+    return scores_from_confusion(counts, len(dataset))
+
+
+def require_same_classes(network: Network, dataset: SegmentationDataset) -> None:
+    """Refuses data with other classes than the network's.
+
+    Raises:
+        UserError: If names or order differ.
+    """
+    if dataset.labels.names != network.labels.names:
+        raise UserError(
+            f"{dataset.name}: its classes ({', '.join(dataset.labels.names)}) are not the model's "
+            f"({', '.join(network.labels.names)}); choose data with the same classes"
+        )

@@ -10,6 +10,9 @@ from scaleprotoseg.errors import UserError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+InputSize = int | tuple[int, int] | None
+"""Length of a picture's shorter side, its (height, width), or None for the size it has."""
+
 
 @dataclass(frozen=True)
 class InputConfig:
@@ -22,7 +25,7 @@ class InputConfig:
         std: Channel deviations divided by, in 0-1.
     """
 
-    size: int | tuple[int, int] | None = None
+    size: InputSize = None
     scales: tuple[float, ...] = ()
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -50,6 +50,7 @@ class Encoder(nn.Module):
             self.channels, build = OWN[config.name]
             self.stride, self._pads, self.net = 1, False, build(in_channels)
             return
+        blocks: dict[str, Any] = {} if config.blocks is None else {"layers": config.blocks}
         try:
             net = cast(
                 FeatureListNet,
@@ -60,7 +61,7 @@ class Encoder(nn.Module):
                     output_stride=config.output_stride,
                     out_indices=(config.stage,),
                     in_chans=in_channels,
-                    **({} if config.blocks is None else {"layers": config.blocks}),
+                    **blocks,
                 ),
             )
             if config.name.startswith(CAFFE):

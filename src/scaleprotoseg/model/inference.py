@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.config import InputConfig
+from scaleprotoseg.model.config import InputConfig, InputSize
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeLayer
 
@@ -32,20 +32,26 @@ def fastest_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def input_size(config: InputConfig, width: int, height: int) -> tuple[int, int]:
-    """(height, width) a picture has when the network sees it; at least one pixel each."""
-    if config.size is None:
+def input_size(size: InputSize, width: int, height: int) -> tuple[int, int]:
+    """(height, width) a picture has when the network sees it; at least one pixel each.
+
+    Args:
+        size: Length of the shorter side, (height, width), or None for the picture's own size.
+        width: Width of the picture as given.
+        height: Height of the picture as given.
+    """
+    if size is None:
         return height, width
-    if isinstance(config.size, int):
-        scale = config.size / min(width, height)
+    if isinstance(size, int):
+        scale = size / min(width, height)
         return max(1, round(height * scale)), max(1, round(width * scale))
-    return config.size
+    return size
 
 
 def to_tensor(image: Image.Image, config: InputConfig) -> Tensor:
     """(3, h, w) float picture in 0-1 at the network's input size."""
     tensor = TF.pil_to_tensor(image)
-    size = input_size(config, image.width, image.height)
+    size = input_size(config.size, image.width, image.height)
     if size != tuple(tensor.shape[-2:]):
         tensor = TF.resize(tensor, list(size), antialias=True)
     scaled: Tensor = TF.to_dtype(tensor, torch.float32, scale=True)

@@ -128,6 +128,12 @@ class PrototypeHead(nn.Module):
             logits = F.conv2d(similarities, self.classifier[:, :, None, None])
         return Output(logits, None, similarities, distances)
 
+    def select(self, keep: Tensor) -> PrototypeHead:
+        """A head of the prototypes whose indices (ascending) are in ``keep``, with their classifier columns."""
+        head = PrototypeHead(self.prototypes.select(keep), len(self.classifier))
+        head.classifier.data.copy_(self.classifier.data[:, keep])
+        return head
+
     def merge(self, keep: Tensor, into: Sequence[int]) -> PrototypeHead:
         """A head whose duplicate prototypes are one: their classifier columns add up, so the scores stay.
 

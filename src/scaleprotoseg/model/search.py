@@ -11,6 +11,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.model.inference import in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
 
@@ -35,6 +36,10 @@ class Nearest:
     label: Tensor
     latent: Tensor
 
+    def to(self, device: torch.device) -> Nearest:
+        """The same on another device."""
+        return Nearest(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 @torch.inference_mode()
 def nearest_patches(
@@ -47,7 +52,8 @@ def nearest_patches(
     """Finds every prototype's k nearest patches among all labelled cells of a data set.
 
     Every picture is run by itself and at full size, so nothing depends on how pictures are batched. Equal
-    distances go to the picture that comes first, then to the cell that comes first.
+    distances go to the picture that comes first, then to the cell that comes first. Several processes share the
+    pictures; every one of them gets the result of all.
 
     Args:
         network: With prototypes, in eval mode.
@@ -64,9 +70,12 @@ def nearest_patches(
         empty, empty.clone(), empty[..., None].repeat(1, 1, 2), empty.clone(),
         torch.zeros(count, k, width, device=device),
     )  # fmt: skip
-    for index in progress(range(len(dataset))):
+    for index in progress(share(len(dataset))):
         _update(best, _patches(network, dataset[index], index, k, own_class))
-    return best
+    first, *others = (part.to(device) for part in gather(best.to(torch.device("cpu"))))
+    for part in others:
+        _update(first, part)
+    return first
 
 
 def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bool) -> Nearest:

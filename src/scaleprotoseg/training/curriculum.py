@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,13 +12,15 @@ from typing import Literal
 import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
+from scaleprotoseg.distributed import is_main, local_world_size, wait, world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.groups import GroupHead
@@ -30,6 +32,7 @@ from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
+from scaleprotoseg.training.pruning import prune_by_neighbours
 from scaleprotoseg.training.recipe import Phase, Recipe
 
 log = logging.getLogger(__name__)
@@ -63,12 +66,19 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
 
 
 def run_phases(
-    network: Network, done: int, recipe: Recipe, dataset: SegmentationDataset, folder: Path, after_phase: AfterPhase
+    network: Network,
+    done: int,
+    recipe: Recipe,
+    dataset: SegmentationDataset,
+    folder: Path,
+    after_phase: AfterPhase,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Trains a network through the phases of a recipe that are still to do.
 
     After each phase the network is kept under ``checkpoints/``, and within a phase ten times; :func:`start` and this
-    function take up what they find there, so that a killed run goes on where it was.
+    function take up what they find there, so that a killed run goes on where it was. Several processes train one
+    network on their parts of each batch; the main one writes.
 
     Args:
         network: As :func:`start` gives it; changed in place, in eval mode at the end.
@@ -76,8 +86,18 @@ def run_phases(
         recipe: The training.
         dataset: Training pictures.
         folder: The run's folder.
-        after_phase: Called with the name of each phase and the network it left, before the next begins.
+        after_phase: Called with the name of each phase and the network it left, before the next begins; by every
+            process.
+        callbacks: Also told of every step of every fit.
+
+    Raises:
+        UserError: If a batch cannot be shared by the processes.
     """
+    if recipe.data.batch_size % world_size():
+        raise UserError(
+            f"data.batch_size is {recipe.data.batch_size}, which {world_size()} devices cannot share; give a multiple "
+            f"of {world_size()}, and divide data.accumulate ({recipe.data.accumulate}) by the same factor"
+        )
     # A loaded network would lie in memory otherwise than a trained one, and convolve with other last digits.
     network.to(fastest_device()).to(memory_format=torch.channels_last)
     weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
@@ -85,14 +105,16 @@ def run_phases(
         seed_everything(_phase_seed(recipe, index), verbose=False)
         log.info("phase %d of %d: %s", index + 1, len(recipe.phases), name)
         if phase.do == "fit":
-            _fit(network, recipe, index, name, weights, dataset, folder)
+            _fit(network, recipe, index, name, weights, dataset, folder, callbacks)
         else:
             _reshape(network, phase, dataset)
         network.eval()
         after_phase(name, network)
-        network.save_pretrained(_checkpoint(folder, index))
-        shutil.rmtree(_checkpoint(folder, index - 1), ignore_errors=True)
-        shutil.rmtree(_checkpoint(folder, index, "-steps"), ignore_errors=True)
+        if is_main():
+            network.save_pretrained(_checkpoint(folder, index))
+            shutil.rmtree(_checkpoint(folder, index - 1), ignore_errors=True)
+            shutil.rmtree(_checkpoint(folder, index, "-steps"), ignore_errors=True)
+        wait()
 
 
 def _checkpoint(folder: Path, index: int, suffix: str = "") -> Path:
@@ -117,6 +139,9 @@ def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> No
     head = network.head
     if phase.do == "project":
         project(network, dataset, over_pictures("projecting prototypes"))
+    elif phase.do == "prune-by-neighbours":
+        progress = over_pictures("looking at neighbours")
+        prune_by_neighbours(network, dataset, phase.neighbours, phase.agreeing, progress)
     elif phase.do == "group":
         assert isinstance(head, PrototypeHead)
         network.replace_head(GroupHead.over(head, phase.groups), network.sources)
@@ -134,11 +159,12 @@ def _fit(
     weights: Tensor | None,
     dataset: SegmentationDataset,
     folder: Path,
+    callbacks: Sequence[Callback],
 ) -> None:
     phase, data, size = recipe.phases[name], recipe.data, recipe.network.input
     stream = TrainingStream(
         dataset,
-        size=partial(input_size, size),
+        size=partial(input_size, size.size),
         transform=augmentation(data.crop, data.scale, size.mean),
         seed=_phase_seed(recipe, index),
         length=phase.steps * data.accumulate * data.batch_size,
@@ -152,11 +178,17 @@ def _fit(
         max_steps=phase.steps,
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
-        devices=1,
+        devices=local_world_size(),
+        num_nodes=world_size() // local_world_size(),
+        strategy=DDPStrategy() if world_size() > 1 else "auto",
+        # Batch norm over all devices exists on GPUs only; on CPUs each process has its own batch statistics.
+        sync_batchnorm=world_size() > 1 and torch.cuda.is_available(),
+        use_distributed_sampler=False,
         precision=_precision(recipe),
         callbacks=[
             ModelCheckpoint(steps, "last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
             PhaseProgress(name),
+            *callbacks,
         ],
         enable_progress_bar=False,
         plugins=[AtomicCheckpoints()],

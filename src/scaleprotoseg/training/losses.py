@@ -1,4 +1,8 @@
-"""The losses of the method, as pure functions (sections 3.1 and 3.2 of the paper)."""
+"""The losses of the method, as pure functions (sections 3.1 and 3.2 of the paper).
+
+Of several processes, each computes the loss of its pictures, divided by what a process has on average: so the mean over
+the processes, and of their gradients, is the loss of all pictures together.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from torch import Tensor
 
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.distributed import average
 
 
 def cross_entropy(logits: Tensor, mask: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -24,7 +29,12 @@ def cross_entropy(logits: Tensor, mask: Tensor, class_weights: Tensor | None = N
     total = F.cross_entropy(logits, mask, weight=class_weights, ignore_index=VOID, reduction="sum")
     valid = mask != VOID
     weight = valid.sum() if class_weights is None else class_weights[mask[valid]].sum()
-    return total / weight.clamp_min(torch.finfo(logits.dtype).tiny)
+    return total / _share(weight.to(total.dtype))
+
+
+def _share(count: Tensor) -> Tensor:
+    """What to divide a sum by: what a process has on average, and more than 0."""
+    return average(count).clamp_min(torch.finfo(count.dtype).tiny)
 
 
 def class_weights(pixels: Tensor, balance: float) -> Tensor:
@@ -111,7 +121,7 @@ class Diversity:
         terms = (shares[..., left] - shares[..., right]) * (own[..., left] - own[..., right])
         sums = terms.new_zeros(segments, *terms.shape[1:]).index_add(0, segment, terms)
         counted = (size >= 2)[:, None, None] & self.pairs.repeat(batch, 1, 1)
-        return ((-0.5 * sums).exp() * counted).sum() / counted.sum().clamp_min(1)
+        return ((-0.5 * sums).exp() * counted).sum() / _share(counted.sum().to(sums.dtype))
 
 
 def foreign_l1(classifier: Tensor, unit_class: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.transforms import TrainingStream
+from scaleprotoseg.distributed import rank, world_size
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.linear import LinearHead
 from scaleprotoseg.model.network import Network
@@ -48,24 +49,28 @@ def norm_parameters(network: Network) -> set[Parameter]:
 
 
 class Remaining(Sampler[int]):
-    """The items of a stream that are still to come.
+    """The items of a stream that are still to come; of several processes, each gets its part of every batch.
 
     Its length is that of the whole stream, because Lightning counts the batches of a resumed epoch from its start.
 
     Args:
         length: Items in the stream.
         done: Items that were used before.
+        batch: Items of a batch, over all processes.
     """
 
-    def __init__(self, length: int, done: int) -> None:
+    def __init__(self, length: int, done: int, batch: int) -> None:
         self.length = length
         self.done = done
+        self.batch = batch
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // world_size()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.done, self.length))
+        part = self.batch // world_size()
+        for start in range(self.done + rank() * part, self.length, self.batch):
+            yield from range(start, start + part)
 
 
 class FitModule(LightningModule):
@@ -115,23 +120,31 @@ class FitModule(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one batch of uint8 pictures and masks."""
         images, masks = batch
-        output = self.network(images.to(memory_format=torch.channels_last).float() / 255)
-        losses = dict(self._losses(output, masks))
+        readings = self.network.readings(images.to(memory_format=torch.channels_last).float() / 255)
+        losses = dict(self._head_losses())
+        for maps in readings:
+            for name, weight, value in self._pixel_losses(self.network.head(maps), masks):
+                before = losses[name][1] if name in losses else 0.0
+                losses[name] = weight, before + value / len(readings)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
-        self.log_dict({name: value.detach() for name, (_, value) in losses.items()})
-        self.log("loss", total.detach(), prog_bar=True)
+        shown = {name: value.detach() for name, (_, value) in losses.items()} | {"loss": total.detach()}
+        self.log_dict(shown, sync_dist=True)
         return total
 
-    def _losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, tuple[float, Tensor]]]:
-        """Name, weight and value of every loss in this phase."""
-        logits, head, phase = output.logits, self.network.head, self.phase
+    def _pixel_losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+        """Name, weight and value of every loss that looks at pixels."""
+        logits, phase = output.logits, self.phase
         if self.loss.supervision == "pixels":
             logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
-        yield "cross_entropy", (1.0, cross_entropy(logits, masks, self.class_weights))
+        yield "cross_entropy", 1.0, cross_entropy(logits, masks, self.class_weights)
         if phase.diversity:
             assert output.distances is not None
             cells = resize_labels(masks, output.distances.shape[-2:])
-            yield "diversity", (phase.diversity, self._diversity()(output.distances, cells))
+            yield "diversity", phase.diversity, self._diversity()(output.distances, cells)
+
+    def _head_losses(self) -> Iterator[tuple[str, tuple[float, Tensor]]]:
+        """Name, weight and value of every loss on the head's own weights."""
+        head, phase = self.network.head, self.phase
         if phase.foreign_l1 and isinstance(head, (PrototypeHead, GroupHead)):
             yield "foreign_l1", (phase.foreign_l1, foreign_l1(head.classifier, head.unit_class))
         if phase.group_entropy and isinstance(head, GroupHead):
@@ -175,8 +188,8 @@ class FitModule(LightningModule):
         done = self.trainer.global_step * self.data.accumulate * self.data.batch_size
         return DataLoader(
             self.stream,
-            batch_size=self.data.batch_size,
-            sampler=Remaining(len(self.stream), done),
+            batch_size=self.data.batch_size // world_size(),
+            sampler=Remaining(len(self.stream), done, self.data.batch_size),
             num_workers=self.data.workers,
             persistent_workers=self.data.workers > 0,
         )

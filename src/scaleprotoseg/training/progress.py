@@ -9,10 +9,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
+from scaleprotoseg.distributed import is_main
+
 
 def over_pictures(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    """A progress bar to wrap picture indices with."""
-    return lambda indices: track(list(indices), description=what, transient=True)
+    """A progress bar to wrap picture indices with; of several processes the main one shows it."""
+    return lambda indices: track(list(indices), description=what, transient=True, disable=not is_main())
 
 
 class PhaseProgress(Callback):
@@ -31,6 +33,7 @@ class PhaseProgress(Callback):
             TimeRemainingColumn(),
             TextColumn("loss {task.fields[loss]:.3f}"),
             transient=True,
+            disable=not is_main(),
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

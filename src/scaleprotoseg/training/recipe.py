@@ -23,15 +23,17 @@ class DataConfig:
     Attributes:
         name: A known data set, or the path of a folder with images/ and masks/.
         root: Folder of a known data set.
+        split: The split that is trained on; ``val`` is measured on.
         crop: (height, width) of training crops, after the picture was resized to ``network.input.size``.
         scale: Smallest and largest random factor before cropping.
-        batch_size: Pictures per step.
+        batch_size: Pictures per step, shared by all devices.
         accumulate: Batches per optimizer step.
         workers: Processes that read pictures; 0 reads in the training process.
     """
 
     name: str = "scenes"
     root: Path | None = None
+    split: str = "train"
     crop: tuple[int, int] = (513, 513)
     scale: tuple[float, float] = (0.5, 1.5)
     batch_size: int = 2
@@ -66,8 +68,9 @@ class Phase:
     """One step of the curriculum.
 
     Attributes:
-        do: ``fit`` trains; ``project`` turns prototypes into training patches; ``group`` puts groups in the
-            classifier's place; ``prune`` drops small group weights and unused prototypes.
+        do: ``fit`` trains; ``project`` turns prototypes into training patches; ``prune-by-neighbours`` drops
+            prototypes whose surroundings are of other classes; ``group`` puts groups in the classifier's place;
+            ``prune`` drops small group weights and unused prototypes.
         steps: Optimizer steps of a fit.
         learning_rates: What a fit trains, and how fast: part to Adam's learning rate.
         decay: ``poly`` lowers the rates as (1 - step / steps) ** 0.9.
@@ -76,11 +79,13 @@ class Phase:
         diversity: Weight of the diversity loss.
         foreign_l1: Weight of the L1 norm of foreign classifier weights.
         group_entropy: Weight of the groups' entropy.
+        neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
+        agreeing: How many of them must be of the prototype's class.
         groups: Groups per class, for ``group``.
         threshold: Smallest group weight that stays, for ``prune``.
     """
 
-    do: Literal["fit", "project", "group", "prune"] = "fit"
+    do: Literal["fit", "project", "prune-by-neighbours", "group", "prune"] = "fit"
     steps: int = 0
     learning_rates: dict[str, float] = field(default_factory=dict)
     decay: Literal["constant", "poly"] = "constant"
@@ -89,6 +94,8 @@ class Phase:
     diversity: float = 0.0
     foreign_l1: float = 0.0
     group_entropy: float = 0.0
+    neighbours: int = 6
+    agreeing: int = 3
     groups: int = 3
     threshold: float = 0.05
 
@@ -138,8 +145,12 @@ class Recipe:
             self._check_fit(where, phase, before, after)
         elif self.network.head.kind != "prototypes":
             raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
-        if phase.do in ("group", "project") and "group" in before:
+        if phase.do in ("group", "project", "prune-by-neighbours") and "group" in before:
             raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
+        if phase.do == "prune-by-neighbours" and not 1 <= phase.agreeing <= phase.neighbours:
+            raise UserError(
+                f"{where}: {phase.agreeing} of {phase.neighbours} neighbours cannot agree; give 1 <= agreeing <= all"
+            )
         if phase.do == "group":
             at_least_one(f"{where}.groups", phase.groups)
         if phase.do == "prune" and "group" not in before:

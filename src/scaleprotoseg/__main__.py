@@ -1,0 +1,5 @@
+"""``python -m scaleprotoseg``: the command line."""
+
+from scaleprotoseg.cli import main
+
+main()

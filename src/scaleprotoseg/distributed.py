@@ -1,0 +1,150 @@
+"""Several processes that work as one: starting them, sharing work among them, bringing results together.
+
+A process knows its place from the environment variables that ``torchrun`` sets (RANK, LOCAL_RANK, WORLD_SIZE,
+MASTER_ADDR, MASTER_PORT); :func:`in_processes` sets the same ones. With one process every function here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
+
+from scaleprotoseg.errors import UserError
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Joins the other processes, if this one was started as one of several, for the length of a block."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+    yield
+    dist.barrier()
+    dist.destroy_process_group()  # Not after a failure: the others may never come, and who started us stops them.
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world_size() -> int:
+    """Number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and talks to people."""
+    return rank() == 0
+
+
+def wait() -> None:
+    """Goes on when every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def share(count: int) -> range:
+    """This process's part of ``count`` items: consecutive ones, so that all parts in order are all items in order."""
+    return range(count * rank() // world_size(), count * (rank() + 1) // world_size())
+
+
+def gather(value: _T) -> list[_T]:
+    """The values of all processes, in their order, on every process. Tensors should be on the CPU."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[_T | None] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]  # all are filled
+
+
+def average(value: Tensor) -> Tensor:
+    """The mean of a floating-point tensor over all processes; no gradient flows through it."""
+    if not dist.is_initialized():
+        return value
+    total = value.detach().double()
+    dist.all_reduce(total)
+    return (total / world_size()).to(value.dtype)
+
+
+def in_processes(work: Callable[[Sequence[str]], None], arguments: Sequence[str], devices: int, nodes: int) -> None:
+    """Runs ``work(arguments)`` in one process a device of this machine, and ends when all have ended.
+
+    With several machines the same command is given on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set.
+
+    Args:
+        work: A function that can be imported by its name.
+        arguments: What it is called with.
+        devices: Processes on this machine.
+        nodes: Machines.
+
+    Raises:
+        UserError: What the first failing process raised; or if there are fewer GPUs than asked for, or the variables
+            for several machines are missing.
+    """
+    if torch.cuda.is_available() and devices > torch.cuda.device_count():
+        raise UserError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs; ask for no more")
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+    if nodes > 1 and missing:
+        raise UserError(f"--num-nodes {nodes}: set {', '.join(missing)} on every machine, or start with torchrun")
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
+    if nodes > 1:
+        address |= {name: os.environ[name] for name in address}
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        spawn(_work, (work, list(arguments), devices, nodes, address, errors), nprocs=devices)  # type: ignore[no-untyped-call]
+    except ProcessExitedException as error:
+        if not errors.empty():
+            raise UserError(errors.get()) from error
+        raise SystemExit(error.exit_code) from error
+
+
+def _work(
+    local_rank: int,
+    work: Callable[[Sequence[str]], None],
+    arguments: list[str],
+    devices: int,
+    nodes: int,
+    address: dict[str, str],
+    errors: SimpleQueue[str],
+) -> None:
+    place = {
+        "LOCAL_RANK": local_rank,
+        "RANK": int(address["NODE_RANK"]) * devices + local_rank,
+        "WORLD_SIZE": devices * nodes,
+        "LOCAL_WORLD_SIZE": devices,
+    }
+    os.environ |= address | {name: str(value) for name, value in place.items()}
+    try:
+        work(arguments)
+    except UserError as error:
+        errors.put(str(error))
+        raise SystemExit(1) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

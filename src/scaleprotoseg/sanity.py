@@ -1,0 +1,198 @@
+"""The sanity check of a recipe: a few steps of every phase, and what the whole training would need."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.registry import READERS, open_dataset
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation.metrics import measure
+from scaleprotoseg.model.inference import fastest_device
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.training.curriculum import run_phases, start
+from scaleprotoseg.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
+console = Console()
+
+STEPS = 2
+"""Steps of every fit; the last is timed."""
+
+PICTURES = 2
+"""Pictures that are trained on, projected onto and measured."""
+
+OVER_PICTURES = ("project", "prune-by-neighbours")
+"""Phases that take as long as there are pictures."""
+
+
+@dataclass
+class PhaseCost:
+    """What was seen of a phase.
+
+    Attributes:
+        step: Seconds of a batch, of a fit.
+        flop: Floating-point operations of a batch, of a fit.
+        seconds: Seconds of the whole phase, as short as it was.
+        measuring: Seconds it took to measure the result on :data:`PICTURES` pictures.
+    """
+
+    step: float = 0.0
+    flop: int = 0
+    seconds: float = 0.0
+    measuring: float = 0.0
+
+
+class Stopwatch(Callback):
+    """Times the last batch of a fit, and counts the operations of the first."""
+
+    def __init__(self) -> None:
+        self.cost = PhaseCost()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Starts to count or to time."""
+        self.counting = ExitStack()
+        if batch_idx == 0:
+            self.counter = self.counting.enter_context(FlopCounterMode(display=False))
+        self.begun = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Ends it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.cost.step = time.perf_counter() - self.begun
+        self.counting.close()
+        self.cost.flop = self.counter.get_total_flops()
+
+
+class First(SegmentationDataset):
+    """The first labelled pictures of a data set."""
+
+    def __init__(self, dataset: SegmentationDataset, count: int) -> None:
+        self.name, self.split, self.labels = dataset.name, dataset.split, dataset.labels
+        self._dataset, self._count = dataset, min(count, len(dataset))
+
+    @property
+    def sample_names(self) -> list[str]:
+        """Their names."""
+        return self._dataset.sample_names[: self._count]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one."""
+        return self._dataset[index]
+
+
+def sanity_check(recipe: Recipe) -> None:
+    """Runs every phase of a recipe for a few steps in a temporary folder, and prints what a whole run would need.
+
+    Takes the training split or, where that is not on disk, the validation split. Pretrained weights and a warm start
+    are left out: they change nothing about time and memory.
+
+    Args:
+        recipe: The training.
+
+    Raises:
+        UserError: If neither split can be opened, or the recipe does not work.
+    """
+    dataset = _any_split(recipe)
+    short = replace(
+        recipe,
+        data=replace(recipe.data, accumulate=1, workers=0),
+        network=replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False)),
+        phases={name: replace(phase, steps=min(STEPS, phase.steps)) for name, phase in recipe.phases.items()},
+        warm_start=None,
+    )
+    costs: dict[str, PhaseCost] = {}
+    disk, stopwatch = 0, Stopwatch()
+    with tempfile.TemporaryDirectory(prefix="sanity-check-") as name:
+        folder = Path(name)
+        begun = time.perf_counter()
+
+        def after_phase(phase: str, network: Network) -> None:
+            nonlocal begun, disk
+            ended = time.perf_counter()
+            metrics = measure(network, first, paper=False)
+            cost = replace(stopwatch.cost, seconds=ended - begun, measuring=time.perf_counter() - ended)
+            log.info("%s: works; mIoU %s", phase, metrics["miou"])
+            costs[phase], stopwatch.cost = cost, PhaseCost()
+            disk = max(disk, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+            begun = time.perf_counter()
+
+        first = First(dataset, PICTURES)
+        network, _ = start(short, dataset.labels, folder)
+        run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
+    _print(recipe, dataset, costs, disk)
+
+
+def _any_split(recipe: Recipe) -> SegmentationDataset:
+    """The training split, else the validation split."""
+    data = recipe.data
+    try:
+        return open_dataset(data.name, data.split, data.root)
+    except UserError as error:
+        try:
+            dataset = open_dataset(data.name, "val", data.root)
+        except UserError:
+            raise error from None
+        log.warning("%s; going on with the split val", error)
+        return dataset
+
+
+def _print(recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], disk: int) -> None:
+    """Prints a table of the phases and the sums."""
+    known = READERS[recipe.data.name].pictures if recipe.data.name in READERS else {}
+    pictures = known.get(recipe.data.split, len(dataset))
+    validation, seen = known.get("val", len(dataset)), min(PICTURES, len(dataset))
+    device = fastest_device()
+    table = Table(title=f"{recipe.method} on {recipe.data.name}, estimated for this machine ({device.type})")
+    for column in ("phase", "steps", "s/step", "TFLOP/step", "time"):
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    seconds = flop = 0.0
+    for name, phase in recipe.phases.items():
+        cost, step = costs[name], ("", "", "")
+        if phase.do == "fit":
+            spent = phase.steps * recipe.data.accumulate * cost.step
+            work = recipe.data.accumulate * cost.flop
+            flop += phase.steps * work
+            step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
+        else:
+            spent = cost.seconds * (pictures / seen if phase.do in OVER_PICTURES else 1)
+        table.add_row(name, *step, _duration(spent))
+        seconds += spent
+    measuring = sum(cost.measuring for cost in costs.values()) / seen * validation
+    table.add_row(f"measuring {validation:,} pictures after each", "", "", "", _duration(measuring))
+    console.print(table)
+    console.print(
+        f"time: {_duration(seconds + measuring)} on one device ({flop / 1e15:,.1f} PFLOP of training), "
+        f"for {pictures:,} training pictures"
+    )
+    console.print(f"memory: {_peak_memory(device) / 2**30:.1f} GiB at the most, of the {device.type}")
+    console.print(f"disk: {disk / 2**20:,.0f} MiB at the most")
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most memory in use so far, in bytes: of the accelerator, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
