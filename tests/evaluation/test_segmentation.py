@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.data.registry import READERS, Reader
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.metrics import measure, render
 from scaleprotoseg.evaluation.segmentation import score_segmentation, scores_from_confusion
@@ -75,15 +77,40 @@ def test_metrics_have_the_documented_form():
     network.replace_head(GroupHead.over(network.head, 2), network.sources)
     metrics = json.loads(json.dumps(measure(network, Toys(2), seed=3)))
     assert list(metrics) == [
-        "method", "data", "split", "num_images", "miou", "pixel_accuracy", "iou", "consistency", "stability",
-        "sparsity", "overlap", "seed", "versions",
+        "method", "data", "split", "num_images", "miou", "pixel_accuracy", "iou", "protocols",
+        "consistency", "stability", "sparsity", "overlap", "seed", "versions",
     ]  # fmt: skip
     assert list(metrics["iou"]) == list(LABELS.names)
     assert metrics["seed"] == 3 and metrics["consistency"] is None
     assert metrics["sparsity"]["prototypes_total"] == 12
+    native = {"input_size": None, "miou": metrics["miou"], "pixel_accuracy": metrics["pixel_accuracy"]}
+    assert metrics["protocols"] == {"native": native, "paper": None}
     console = Console(record=True, width=100)
     render(metrics, console)
     assert f"{metrics['miou']:.3f}" in console.export_text()
+
+
+def test_the_papers_input_size_is_measured_beside_the_native_one(monkeypatch):
+    network, reader = small_network(), Reader(lambda *_: Toys(), paper=True, paper_size=(24, 72))
+    monkeypatch.setitem(READERS, "toys", reader)
+    protocols = measure(network, Toys(3))["protocols"]
+    assert protocols["paper"]["input_size"] == (24, 72)
+    right = total = 0
+    for index in range(3):
+        sample = Toys(3)[index]
+        small = np.array(sample.image.resize((72, 24), Image.Resampling.BILINEAR))
+        logits = network(torch.from_numpy(small).permute(2, 0, 1)[None] / 255).logits
+        guess = torch.nn.functional.interpolate(logits, size=sample.mask.shape, mode="bilinear")[0].argmax(0).numpy()
+        right += int((guess == sample.mask)[sample.mask != 255].sum())
+        total += int((sample.mask != 255).sum())
+    assert protocols["paper"]["pixel_accuracy"] == pytest.approx(right / total, abs=1e-3)
+    monkeypatch.setitem(READERS, "toys", replace(reader, paper_size=None))
+    same = measure(network, Toys(3))["protocols"]
+    assert same["paper"] == same["native"] == protocols["native"]
+    console = Console(record=True, width=100)
+    render(measure(network, Toys(1)), console)
+    assert "at the paper's input size" in console.export_text()
+    assert measure(network, Toys(1), paper=False)["protocols"]["paper"] is None
 
 
 def test_sparsity_counts():
@@ -102,8 +129,6 @@ def test_sparsity_counts():
 def test_a_picture_without_mask_is_refused():
     class Unlabelled(Toys):
         def __getitem__(self, index):
-            from dataclasses import replace
-
             return replace(super().__getitem__(index), mask=None)
 
     with pytest.raises(UserError, match="has no mask"):
