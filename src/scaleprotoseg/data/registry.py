@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from scaleprotoseg.data.ade20k import ade20k
 from scaleprotoseg.data.camvid import camvid
+from scaleprotoseg.data.coco_stuff import coco_stuff
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.folder import folder, folder_splits
 from scaleprotoseg.data.scenes import scenes
@@ -33,6 +35,8 @@ class Reader:
 READERS: dict[str, Reader] = {
     "scenes": Reader(scenes),
     "camvid": Reader(camvid, layout="train/, trainannot/, val/, valannot/, test/, testannot/"),
+    "ade20k": Reader(ade20k, layout="images/, annotations/ (ADEChallengeData2016)", splits=("train", "val")),
+    "coco_stuff": Reader(coco_stuff, layout="images/, stuffthingmaps_trainval2017/", splits=("train", "val")),
 }
 """The data sets known by name; a new one is one line here."""
 
