@@ -10,10 +10,12 @@ from pathlib import Path
 
 from scaleprotoseg.data.ade20k import ade20k
 from scaleprotoseg.data.camvid import camvid
+from scaleprotoseg.data.cityscapes import cityscapes
 from scaleprotoseg.data.coco_stuff import coco_stuff
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.folder import folder, folder_splits
 from scaleprotoseg.data.scenes import scenes
+from scaleprotoseg.data.voc2012 import voc2012
 from scaleprotoseg.errors import UserError
 
 
@@ -22,26 +24,37 @@ class Reader:
     """How a data set known by name is opened.
 
     Attributes:
-        open: Takes the root folder and the split, gives the data set.
+        open: Takes the root folder and the split, and where parts lie if it takes parts; gives the data set.
         layout: What the root folder holds; None if the data set needs no folder (its root may then be None).
         splits: The splits there are.
+        takes_parts: Whether parts that lie elsewhere can be read with it.
     """
 
     open: Callable[..., SegmentationDataset]
     layout: str | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
+    takes_parts: bool = False
 
 
 READERS: dict[str, Reader] = {
     "scenes": Reader(scenes),
     "camvid": Reader(camvid, layout="train/, trainannot/, val/, valannot/, test/, testannot/"),
+    "voc2012": Reader(
+        voc2012,
+        layout="JPEGImages/, SegmentationClass/, ImageSets/ (the VOC2012 folder)",
+        splits=("train", "val", "train_aug", "test"),
+        takes_parts=True,
+    ),
+    "cityscapes": Reader(cityscapes, layout="leftImg8bit/, gtFine/", takes_parts=True),
     "ade20k": Reader(ade20k, layout="images/, annotations/ (ADEChallengeData2016)", splits=("train", "val")),
     "coco_stuff": Reader(coco_stuff, layout="images/, stuffthingmaps_trainval2017/", splits=("train", "val")),
 }
 """The data sets known by name; a new one is one line here."""
 
 
-def open_dataset(name_or_dir: str, split: str, root: Path | None = None) -> SegmentationDataset:
+def open_dataset(
+    name_or_dir: str, split: str, root: Path | None = None, parts: Path | None = None
+) -> SegmentationDataset:
     """Opens one split of a known data set or of a person's own folder.
 
     A known name comes before a folder of the same name; write ``./name`` for the folder.
@@ -50,11 +63,16 @@ def open_dataset(name_or_dir: str, split: str, root: Path | None = None) -> Segm
         name_or_dir: A name in :data:`READERS`, or the path of a folder with ``images/`` and ``masks/``.
         split: One of :func:`data_splits`.
         root: Where a known data set lies.
+        parts: Where part labels lie, for ``cityscapes`` (the folder gtFinePanopticParts, by default that of the root)
+            and ``voc2012`` (the folder of Pascal Panoptic Parts, or a keypoints file).
 
     Raises:
         UserError: If the name, the split or a folder is unknown, or files do not fit together.
     """
     reader = READERS.get(name_or_dir)
+    if parts is not None and (reader is None or not reader.takes_parts):
+        able = ", ".join(name for name, reader in READERS.items() if reader.takes_parts)
+        raise UserError(f"{name_or_dir}: takes no parts from {parts}; leave it out (only {able} take parts)")
     if reader is None:
         return folder(_own_folder(name_or_dir, root), split)
     if split not in reader.splits:
@@ -66,7 +84,7 @@ def open_dataset(name_or_dir: str, split: str, root: Path | None = None) -> Segm
                 f"which holds {reader.layout}"
             )
         _check_folder(root)
-    return reader.open(root, split)
+    return reader.open(root, split, parts) if reader.takes_parts else reader.open(root, split)
 
 
 def data_splits(name_or_dir: str, root: Path | None = None) -> tuple[str, ...]:
