@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scaleprotoseg.data.files import PairedFiles, pair_folders, whole_or_error
+from scaleprotoseg.data.files import PairedFiles, pair_folders, whole_pairing
 from scaleprotoseg.data.labels import packaged_table
 
 
@@ -19,6 +19,4 @@ def camvid(root: Path, split: str) -> PairedFiles:
         UserError: If a folder is missing or pictures and masks do not match.
     """
     pairing = pair_folders(root / split, root / f"{split}annot")
-    pairs = [pair for pair in pairing.pairs.values() if pair.mask is not None]
-    faults = [*pairing.faults, *pairing.unlabelled.values(), *pairing.orphans]
-    return whole_or_error(PairedFiles("camvid", split, pairs, packaged_table("camvid")), faults)
+    return whole_pairing("camvid", split, pairing, packaged_table("camvid"))

@@ -14,6 +14,21 @@ from scaleprotoseg.data.labels import LabelTable
 
 
 @dataclass(frozen=True)
+class Keypoint:
+    """A part of which one point is known.
+
+    Attributes:
+        part: Part id of the data set's :class:`PartTable`, from 1.
+        x: Pixels from the left edge of the picture as given, 0 to below its width.
+        y: Pixels from its upper edge, 0 to below its height.
+    """
+
+    part: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
 class Sample:
     """One picture and what is known of it.
 
@@ -21,13 +36,16 @@ class Sample:
         name: Unique within its split (the file's stem).
         image: The picture, mode RGB, at its own size.
         mask: (H, W) train ids, ``VOID`` where unlabelled; None if the picture has no labels (test sets).
-        parts: (H, W) part ids of the data set's :class:`PartTable`, 0 = no part; None without part labels.
+        parts: (H, W) part ids of the data set's :class:`PartTable`, 0 = no part; None without part masks.
+        keypoints: The parts of which points are known, several of one part where there are several objects; None
+            without such labels.
     """
 
     name: str
     image: Image.Image
     mask: npt.NDArray[np.uint8] | None = None
     parts: npt.NDArray[np.uint8] | None = None
+    keypoints: tuple[Keypoint, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,12 +53,16 @@ class PartTable:
     """The annotated parts of classes.
 
     Attributes:
-        names: Part names; part id = position + 1, for 0 means "no part".
+        names: Part names, unique within a class; part id = position + 1, for 0 means "no part".
         classes: The class name each part belongs to.
     """
 
     names: tuple[str, ...]
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(zip(self.classes, self.names, strict=True))) < len(self.names):
+            raise ValueError("part table: a class has two parts of one name; names must differ within a class")
 
 
 class SegmentationDataset(Dataset[Sample], ABC):

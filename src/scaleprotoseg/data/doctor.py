@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.data.files import FaultyDataError, Inspection, PairedFiles
+from scaleprotoseg.data.files import AbsentSplitError, FaultyDataError, Inspection, PairedFiles
 from scaleprotoseg.data.labels import VOID, Color
 from scaleprotoseg.data.registry import data_splits, open_dataset
 from scaleprotoseg.errors import UserError
@@ -109,7 +109,7 @@ def examine(
 
     Args:
         name_or_dir: As for :func:`~scaleprotoseg.data.registry.open_dataset`.
-        split: The split to examine; None for all, of which training needs ``train`` and ``val``.
+        split: The split to examine; None for all that are on disk, of which training needs ``train`` and ``val``.
         root: Where a known data set lies.
         progress: Wraps the indices of all pictures to show progress.
 
@@ -117,15 +117,19 @@ def examine(
         UserError: If there is no such data set.
     """
     known = data_splits(name_or_dir, root)
+    needed = ("train", "val") if split is None else (split,)
     errors: dict[str, None] = {}  # A dict keeps the order and drops what several splits have in common.
     opened = []
-    for name in dict.fromkeys((*known, "train", "val")) if split is None else (split,):
+    for name in dict.fromkeys((*known, *needed)) if split is None else needed:
         try:
             opened.append(open_dataset(name_or_dir, name, root))
         except FaultyDataError as error:
             errors |= dict.fromkeys(error.faults)
             if error.usable is not None:
                 opened.append(error.usable)
+        except AbsentSplitError as error:
+            if name in needed:
+                errors[str(error)] = None
         except UserError as error:
             errors[str(error)] = None
     looks: dict[str, list[_Look]] = {dataset.split: [] for dataset in opened}
@@ -228,7 +232,7 @@ def _leaks(looks: dict[str, list[_Look]]) -> Iterator[str]:
     for split, part in looks.items():
         for look in part:
             if look.digest is not None:
-                places[look.digest].setdefault(split, look.place)
+                places[look.digest].setdefault(split.partition("_")[0], look.place)  # train_aug holds train.
     for found in places.values():
         (first, place), *others = found.items()
         for split, other in others:

@@ -7,13 +7,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.dataset import Keypoint, PartTable, Sample, SegmentationDataset
 from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image, read_mask
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
@@ -34,7 +34,7 @@ class Pairing:
 
     Attributes:
         pairs: Every picture by name, sorted, with its mask if there is one.
-        unlabelled: For each name without a mask, what is wrong and what to do.
+        unlabelled: For each name without the mask it should have, what is wrong and what to do.
         orphans: For each mask without a picture, what is wrong and what to do.
         faults: What else is wrong: folders that cannot be read, names that occur twice.
     """
@@ -43,6 +43,10 @@ class Pairing:
     unlabelled: dict[str, str]
     orphans: list[str]
     faults: list[str]
+
+
+class AbsentSplitError(UserError):
+    """A split that is not on disk, as happens to those that are downloaded apart from the others."""
 
 
 class FaultyDataError(UserError):
@@ -60,6 +64,31 @@ class FaultyDataError(UserError):
         self.usable = usable
 
 
+@dataclass(frozen=True)
+class PartLabels:
+    """The parts of one picture, as :class:`~scaleprotoseg.data.dataset.Sample` gives them; None where not labelled."""
+
+    mask: npt.NDArray[np.uint8] | None = None
+    keypoints: tuple[Keypoint, ...] | None = None
+
+
+class PartSource(Protocol):
+    """Part labels that lie apart from pictures and masks.
+
+    Attributes:
+        table: The parts.
+    """
+
+    table: PartTable
+
+    def read(self, name: str, size: tuple[int, int]) -> PartLabels:
+        """The parts of the picture called ``name``, which is ``size`` = (width, height) pixels large.
+
+        Raises:
+            UserError: If they cannot be read or do not fit the picture.
+        """
+
+
 @dataclass
 class Inspection:
     """One pair as far as it can be read.
@@ -67,11 +96,13 @@ class Inspection:
     Attributes:
         image: The picture, mode RGB; None if unreadable.
         mask: (H, W) train ids; None if there are none or they cannot be used.
+        parts: Its parts, as far as there are any and they can be used.
         faults: What is wrong, one line each.
     """
 
     image: Image.Image | None = None
     mask: npt.NDArray[np.uint8] | None = None
+    parts: PartLabels = PartLabels()
     faults: list[str] = field(default_factory=list)
 
 
@@ -84,6 +115,7 @@ class PairedFiles(SegmentationDataset):
         pairs: The samples.
         labels: The classes.
         read: Gives the raw (H, W) values of a mask file; they mean what ``labels`` says.
+        parts: Where the parts of the pictures are, if they have any.
     """
 
     def __init__(
@@ -93,12 +125,15 @@ class PairedFiles(SegmentationDataset):
         pairs: Iterable[Pair],
         labels: LabelTable,
         read: Callable[[Path], npt.NDArray[np.integer[Any]]] = read_mask,
+        parts: PartSource | None = None,
     ) -> None:
         self.name = name
         self.split = split
         self.pairs = tuple(pairs)
         self.labels = labels
+        self.parts = None if parts is None else parts.table
         self._read = read
+        self._part_source = parts
 
     @property
     def sample_names(self) -> list[str]:
@@ -106,15 +141,16 @@ class PairedFiles(SegmentationDataset):
         return [printable_name(pair.name) for pair in self.pairs]
 
     def __getitem__(self, index: int) -> Sample:
-        """Reads one picture and its mask.
+        """Reads one picture, its mask and its parts.
 
         Raises:
-            UserError: If a file is unreadable, the two differ in size, or the mask holds unknown values.
+            UserError: If a file is unreadable, they differ in size, or the mask holds unknown values.
         """
         found = self.inspect(index)
         if found.image is None or found.faults:
             raise UserError(found.faults[0])
-        return Sample(printable_name(self.pairs[index].name), found.image, found.mask)
+        name = printable_name(self.pairs[index].name)
+        return Sample(name, found.image, found.mask, found.parts.mask, found.parts.keypoints)
 
     def inspect(self, index: int) -> Inspection:
         """Reads one pair and lists all that is wrong with it, instead of raising."""
@@ -124,55 +160,72 @@ class PairedFiles(SegmentationDataset):
             found.image = read_image(pair.image)
         except UserError as error:
             found.faults.append(str(error))
-        if pair.mask is None:
-            return found
+        if pair.mask is not None:
+            self._inspect_mask(pair.mask, pair, found)
+        if self._part_source is not None and found.image is not None:
+            try:
+                found.parts = self._part_source.read(pair.name, found.image.size)
+            except UserError as error:
+                found.faults.append(str(error))
+        return found
+
+    def _inspect_mask(self, mask: Path, pair: Pair, found: Inspection) -> None:
         try:
-            raw = self._read(pair.mask)
+            raw = self._read(mask)
         except UserError as error:
             found.faults.append(str(error))
-            return found
+            return
         height, width = raw.shape
         if found.image is not None and found.image.size != (width, height):
             size = f"{found.image.width}x{found.image.height}"
             found.faults.append(
-                f"{pair.image}: is {size} but its mask {pair.mask} is {width}x{height}; "
+                f"{pair.image}: is {size} but its mask {mask} is {width}x{height}; "
                 "masks must match pixel by pixel, export one of them again"
             )
         try:
             found.mask = self.labels.to_train_ids(raw)
         except UserError as error:
-            found.faults.append(f"{pair.mask}: {error}")
-        return found
+            found.faults.append(f"{mask}: {error}")
 
 
-def pair_folders(images: Path, masks: Path) -> Pairing:
-    """Matches the pictures of one folder with the masks of another by their path without the ending.
+def pair_folders(images: Path, masks: Path | None, image_tail: str = "", mask_tail: str = "") -> Pairing:
+    """Matches the pictures of one folder with the masks of another by their path without tail and ending.
 
     Sub-folders are looked through; hidden files and files that are no pictures are passed over. Nothing is opened.
+
+    Args:
+        images: Holds the pictures.
+        masks: Holds the masks; None if the pictures have none.
+        image_tail: What the stem of every picture ends in, as ``_leftImg8bit`` of Cityscapes; other files are passed
+            over.
+        mask_tail: The same for masks.
     """
-    pictures, picture_faults = list_pictures(images)
-    labelled, mask_faults = list_pictures(masks)
+    pictures, picture_faults = list_pictures(images, image_tail)
+    if masks is None:
+        return Pairing({name: Pair(name, path) for name, path in pictures.items()}, {}, [], picture_faults)
+    labelled, mask_faults = list_pictures(masks, mask_tail)
     pairs = {name: Pair(name, path, labelled.get(name)) for name, path in pictures.items()}
     if (picture_faults and not pictures) or (mask_faults and not labelled):
         return Pairing(pairs, {}, [], picture_faults + mask_faults)  # One missing folder is one fault, not hundreds.
     unlabelled = {
-        name: f"{pair.image}: has no mask; add {masks / (name + '.png')} or take the image out"
+        name: f"{pair.image}: has no mask; add {masks / name}{mask_tail}.png or take the image out"
         for name, pair in pairs.items()
         if pair.mask is None
     }
+    ending = next((path.suffix for path in pictures.values()), ".jpg")
     orphans = [
-        f"{path}: a mask without an image; add {images / (name + '.jpg')} or take the mask out"
+        f"{path}: a mask without an image; add {images / name}{image_tail}{ending} or take the mask out"
         for name, path in labelled.items()
         if name not in pictures
     ]
     return Pairing(pairs, unlabelled, orphans, picture_faults + mask_faults)
 
 
-def list_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """All picture files under a folder.
+def list_pictures(folder: Path, tail: str = "") -> tuple[dict[str, Path], list[str]]:
+    """All picture files under a folder whose stem ends in ``tail``.
 
     Returns:
-        The files, sorted by name; the name is the path below ``folder`` without the ending, with ``/`` between
+        The files, sorted by name; the name is the path below ``folder`` without tail and ending, with ``/`` between
         folders, in one Unicode spelling (NFC) on every system. And what is wrong, one line each: an unreadable
         folder, or two files of one name, of which the first is kept.
     """
@@ -190,11 +243,13 @@ def list_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
         paths += [
             Path(top, name)
             for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            and Path(name).stem.endswith(tail)
         ]
     found: dict[str, Path] = {}
     for path in sorted(paths):
-        name = normal_name(path.relative_to(folder).with_suffix("").as_posix())
+        name = normal_name(path.relative_to(folder).with_suffix("").as_posix()).removesuffix(tail)
         if name in found:
             faults.append(f"{path}: has the same name as {found[name].name}; names must differ, rename or remove one")
         else:
@@ -210,6 +265,43 @@ def normal_name(name: str) -> str:
 def printable_name(name: str) -> str:
     """A file name as text: bytes that are no UTF-8, which some systems allow, become question marks."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def on_disk(path: Path) -> bool:
+    """Whether there is such a folder or file.
+
+    Raises:
+        UserError: If it may not be looked at.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise UserError(f"{path}: may not be looked at (permission denied); change its permissions") from error
+
+
+def require(path: Path, remedy: str) -> Path:
+    """A folder or file that a split cannot do without.
+
+    Raises:
+        AbsentSplitError: If there is none; ``remedy`` says what to do.
+        UserError: If it may not be looked at.
+    """
+    if not on_disk(path):
+        raise AbsentSplitError(f"{path}: is missing; {remedy}")
+    return path
+
+
+def whole_pairing(
+    name: str, split: str, pairing: Pairing, labels: LabelTable, parts: PartSource | None = None
+) -> PairedFiles:
+    """The data set in which every picture has the mask it should have, and every mask its picture.
+
+    Raises:
+        FaultyDataError: If files are missing or names occur twice.
+    """
+    pairs = [pair for pair in pairing.pairs.values() if pair.name not in pairing.unlabelled]
+    faults = [*pairing.faults, *pairing.unlabelled.values(), *pairing.orphans]
+    return whole_or_error(PairedFiles(name, split, pairs, labels, parts=parts), faults)
 
 
 def whole_or_error(dataset: PairedFiles, faults: Sequence[str]) -> PairedFiles:

@@ -180,8 +180,13 @@ _EXAMPLE = "write 'classes: [{name: road, color: [128, 64, 128], id: 0}, ...]' a
 
 def packaged_table(name: str) -> LabelTable:
     """The label table that comes with the package for a known data set."""
+    return LabelTable.from_json(packaged_yaml(name), f"{name}.yaml")
+
+
+def packaged_yaml(name: str) -> Any:
+    """The content of one of the tables that come with the package."""
     source = files("scaleprotoseg.data") / "tables" / f"{name}.yaml"
-    return LabelTable.from_json(yaml.safe_load(source.read_text(encoding="utf-8")), f"{name}.yaml")
+    return yaml.safe_load(source.read_text(encoding="utf-8"))
 
 
 def read_table(path: Path) -> LabelTable:

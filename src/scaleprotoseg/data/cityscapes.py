@@ -1,0 +1,37 @@
+"""Cityscapes with its 19 benchmark classes, from the fine annotations, and the parts of Cityscapes Panoptic Parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scaleprotoseg.data.files import PairedFiles, on_disk, pair_folders, require, whole_pairing
+from scaleprotoseg.data.labels import packaged_table
+from scaleprotoseg.data.parts import PanopticParts, find_part_masks
+
+_PAGE = "from the Cityscapes download page"
+_PARTS = f"name the folder gtFinePanopticParts of gtFinePanopticParts_trainval.zip {_PAGE}"
+
+
+def cityscapes(root: Path, split: str, parts: Path | None = None) -> PairedFiles:
+    """Opens one split of Cityscapes.
+
+    Args:
+        root: Holds ``leftImg8bit/`` and ``gtFine/``.
+        split: ``train`` (2975 pictures), ``val`` (500) or ``test`` (1525, without labels: its mask files are empty).
+        parts: The folder ``gtFinePanopticParts``; by default that of the root, if it is there and has this split.
+
+    Raises:
+        UserError: If a folder is missing or pictures, masks and parts do not match.
+    """
+    images = require(root / "leftImg8bit" / split, f"unpack leftImg8bit_trainvaltest.zip {_PAGE} into {root}")
+    masks = None
+    if split != "test":
+        masks = require(root / "gtFine" / split, f"unpack gtFine_trainvaltest.zip {_PAGE} into {root}")
+    pairing = pair_folders(images, masks, "_leftImg8bit", "_gtFine_labelIds")
+    labels = packaged_table("cityscapes")
+    folder = (parts or root / "gtFinePanopticParts") / split
+    source = None
+    if parts is not None or on_disk(folder):
+        found = find_part_masks([folder], _PARTS, "_gtFinePanopticParts")
+        source = PanopticParts("cityscapes_parts", labels, found)
+    return whole_pairing("cityscapes", split, pairing, labels, source)

@@ -1,0 +1,92 @@
+"""Parts as points: a JSON file that says where the eyes, knees, wheels of every object in every picture are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scaleprotoseg.data.dataset import Keypoint, PartTable
+from scaleprotoseg.data.files import PartLabels
+from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.errors import UserError
+
+_EXAMPLE = (
+    'write {"names": ["nose", ...], "images": '
+    '{"IMAGE NAME": [{"class": "dog", "keypoints": {"nose": [X, Y], ...}}, ...], ...}}'
+)
+
+
+class Keypoints:
+    """Named points of objects, as a :class:`~scaleprotoseg.data.files.PartSource`.
+
+    A part is a name together with a class: the nose of a dog is another part than the nose of a cat.
+
+    Args:
+        path: ``{"names": [...], "images": {image name: [{"class": ..., "keypoints": {name: [x, y]}}, ...]}}`` with
+            all names there are, and x and y in pixels from the upper left corner. Other keys of an object, such as a
+            box, are passed over.
+        labels: The classes.
+
+    Raises:
+        UserError: If the file cannot be read, is of another form, or names an unknown class or part.
+    """
+
+    def __init__(self, path: Path, labels: LabelTable) -> None:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; check the path of the parts") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read as JSON ({error}); {_EXAMPLE}") from error
+        try:
+            names = [_text(name) for name in content["names"]]
+            points = {image: list(_points(objects, image)) for image, objects in content["images"].items()}
+        except KeyError as error:
+            raise UserError(f"{path}: no keypoints file (no {error}); {_EXAMPLE}") from error
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: no keypoints file ({error}); {_EXAMPLE}") from error
+        seen = dict.fromkeys((class_name, name) for image in points.values() for class_name, name, *_ in image)
+        for class_name, name in seen:
+            if class_name not in labels.names:
+                raise UserError(f"{path}: no class is called {class_name!r}; write one of {', '.join(labels.names)}")
+            if name not in names:
+                raise UserError(f"{path}: {name!r} of {class_name} is not among the names; add it or correct the point")
+        order = sorted(seen, key=lambda part: (labels.names.index(part[0]), names.index(part[1])))
+        ids = {part: number for number, part in enumerate(order, start=1)}
+        self.table = PartTable(
+            names=tuple(name for _, name in order), classes=tuple(class_name for class_name, _ in order)
+        )
+        self._points = {
+            image: tuple(Keypoint(ids[class_name, name], x, y) for class_name, name, x, y in found)
+            for image, found in points.items()
+        }
+
+    def read(self, name: str, size: tuple[int, int]) -> PartLabels:
+        """The points that lie inside the picture; without any if the file does not name the picture."""
+        if name not in self._points:
+            return PartLabels()
+        width, height = size
+        inside = (point for point in self._points[name] if 0 <= point.x < width and 0 <= point.y < height)
+        return PartLabels(keypoints=tuple(inside))
+
+
+def _points(objects: Any, image: str) -> Iterator[tuple[str, str, float, float]]:
+    """Class, name, x and y of all points of one picture."""
+    for entry in objects:
+        for name, place in entry["keypoints"].items():
+            if not (
+                isinstance(place, list)
+                and len(place) == 2
+                and all(isinstance(number, (int, float)) and math.isfinite(number) for number in place)
+            ):
+                raise ValueError(f"{name} in {image} is {place!r}, not [x, y] in pixels")
+            yield _text(entry["class"]), name, float(place[0]), float(place[1])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no name")
+    return value

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scaleprotoseg.data.dataset import Keypoint
+from scaleprotoseg.data.keypoints import Keypoints
+from scaleprotoseg.data.labels import packaged_table
+from scaleprotoseg.data.registry import open_dataset
+from scaleprotoseg.errors import UserError
+
+LABELS = packaged_table("voc2012")
+
+
+def points(path: Path, content: object) -> Keypoints:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return Keypoints(path, LABELS)
+
+
+def thing(name: str, **keypoints: list[float]) -> dict[str, object]:
+    return {"class": name, "box": [0, 0, 9, 9], "keypoints": keypoints}
+
+
+def test_parts_are_names_together_with_classes(tmp_path: Path) -> None:
+    got = points(
+        tmp_path / "k.json",
+        {
+            "names": ["ear", "nose"],
+            "images": {
+                "a": [thing("dog", nose=[1, 2], ear=[3.5, 0]), thing("cat", nose=[0, 0]), thing("dog", nose=[9, 9])],
+                "b": [],
+            },
+        },
+    )
+    assert (got.table.classes, got.table.names) == (("cat", "dog", "dog"), ("nose", "ear", "nose"))
+    assert got.read("a", (10, 10)).keypoints == (
+        Keypoint(3, 1, 2),
+        Keypoint(2, 3.5, 0),
+        Keypoint(1, 0, 0),
+        Keypoint(3, 9, 9),
+    )
+    assert got.read("a", (10, 10)).mask is None
+    assert got.read("b", (10, 10)).keypoints == ()
+    assert got.read("c", (10, 10)).keypoints is None
+
+
+def test_points_outside_the_picture_are_left_out(tmp_path: Path) -> None:
+    places = {"a": [-0.5, 0], "b": [0, 0], "c": [3.9, 2.9], "d": [4, 0], "e": [0, 3]}
+    got = points(tmp_path / "k.json", {"names": list("abcde"), "images": {"x": [thing("cow", **places)]}})
+    assert len(got.table.names) == 5
+    assert got.read("x", (4, 3)).keypoints == (Keypoint(2, 0, 0), Keypoint(3, 3.9, 2.9))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", r"cannot be read as JSON \(.*; write \{"),
+        ("[]", r"no keypoints file \(list"),
+        ({"names": []}, r"no keypoints file \(no 'images'\)"),
+        ({"names": [1], "images": {}}, r"no keypoints file \(1 is no name\)"),
+        ({"names": [], "images": []}, r"no keypoints file"),
+        ({"names": [], "images": {"x": [{"class": "dog"}]}}, r"\(no 'keypoints'\)"),
+        ({"names": [], "images": {"x": [{"keypoints": {"a": [0, 0]}}]}}, r"\(no 'class'\)"),
+        ({"names": ["a"], "images": {"x": [thing("dog", a=[1])]}}, r"\(a in x is \[1\], not \[x, y\] in pixels\)"),
+        ('{"names": ["a"], "images": {"x": [{"class": "dog", "keypoints": {"a": [NaN, 0]}}]}}', r"is \[nan, 0\]"),
+        (
+            f'{{"names": ["a"], "images": {{"x": [{{"class": "dog", "keypoints": {{"a": [{"9" * 400}, 0]}}}}]}}}}',
+            r"\(int too large",
+        ),
+        (
+            {"names": ["a"], "images": {"x": [thing("unicorn", a=[0, 0])]}},
+            r"no class is called 'unicorn'; write one of",
+        ),
+        ({"names": ["a"], "images": {"x": [thing("dog", b=[0, 0])]}}, r"'b' of dog is not among the names; add it or"),
+    ],
+)
+def test_faults_of_the_file_are_named(tmp_path: Path, content: object, says: str) -> None:
+    path = tmp_path / "points.json"
+    with pytest.raises(UserError, match=rf"^{path}: .*{says}") as caught:
+        points(path, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path of the parts"):
+        Keypoints(tmp_path / "nowhere.json", LABELS)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_animals_of_pascal(real_data: Path, split: str) -> None:
+    folder = real_data / "voc2012-subset"
+    path = folder / "animal_keypoints.json"
+    if not path.is_file():
+        pytest.skip(f"no keypoints at {path}")
+    raw = json.loads(path.read_text())
+    data = open_dataset("voc2012", split, folder / "VOCdevkit" / "VOC2012", parts=path)
+    assert data.parts is not None
+    table = list(zip(data.parts.classes, data.parts.names, strict=True))
+    animals = [name for name in LABELS.names if name in {"cat", "cow", "dog", "horse", "sheep"}]
+    assert table == [(animal, name) for animal in animals for name in raw["names"]]
+    labelled = 0
+    for sample in data:
+        assert sample.parts is None
+        if sample.name not in raw["images"]:
+            assert sample.keypoints is None
+            continue
+        labelled += 1
+        expected = [
+            (animal["class"], name, *place)
+            for animal in raw["images"][sample.name]
+            for name, place in animal["keypoints"].items()
+            if 0 <= place[0] < sample.image.width and 0 <= place[1] < sample.image.height
+        ]
+        assert sample.keypoints is not None
+        assert [(*table[point.part - 1], point.x, point.y) for point in sample.keypoints] == expected
+    assert labelled == sum(name in raw["images"] for name in data.sample_names) > 200
