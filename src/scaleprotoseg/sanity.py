@@ -48,13 +48,11 @@ class PhaseCost:
         step: Seconds of a batch, of a fit.
         flop: Floating-point operations of a batch, of a fit.
         seconds: Seconds of the whole phase, as short as it was.
-        measuring: Seconds it took to measure the result on :data:`PICTURES` pictures.
     """
 
     step: float = 0.0
     flop: int = 0
     seconds: float = 0.0
-    measuring: float = 0.0
 
 
 class Stopwatch(Callback):
@@ -125,17 +123,17 @@ def sanity_check(recipe: Recipe) -> None:
         def after_phase(phase: str, network: Network) -> None:
             nonlocal begun, disk
             ended = time.perf_counter()
-            metrics = measure(network, first, paper=False)
-            cost = replace(stopwatch.cost, seconds=ended - begun, measuring=time.perf_counter() - ended)
-            log.info("%s: works; mIoU %s", phase, metrics["miou"])
-            costs[phase], stopwatch.cost = cost, PhaseCost()
+            costs[phase], stopwatch.cost = replace(stopwatch.cost, seconds=ended - begun), PhaseCost()
             disk = max(disk, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
             begun = time.perf_counter()
 
         first = First(dataset, PICTURES)
         network, _ = start(short, dataset.labels, folder)
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
-    _print(recipe, dataset, costs, disk)
+        begun = time.perf_counter()
+        measure(network, first, paper=False)
+        measuring = (time.perf_counter() - begun) / len(first)
+    _print(recipe, dataset, costs, measuring, disk)
 
 
 def _any_split(recipe: Recipe) -> SegmentationDataset:
@@ -152,8 +150,10 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
         return dataset
 
 
-def _print(recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], disk: int) -> None:
-    """Prints a table of the phases and the sums."""
+def _print(
+    recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], measuring: float, disk: int
+) -> None:
+    """Prints a table of the phases and the sums; ``measuring`` is in seconds a picture, ``disk`` in bytes."""
     known = READERS[recipe.data.name].pictures if recipe.data.name in READERS else {}
     pictures = known.get(recipe.data.split, len(dataset))
     validation, seen = known.get("val", len(dataset)), min(PICTURES, len(dataset))
@@ -173,11 +173,11 @@ def _print(recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseC
             spent = cost.seconds * (pictures / seen if phase.do in OVER_PICTURES else 1)
         table.add_row(name, *step, _duration(spent))
         seconds += spent
-    measuring = sum(cost.measuring for cost in costs.values()) / seen * validation
-    table.add_row(f"measuring {validation:,} pictures after each", "", "", "", _duration(measuring))
+    spent = measuring * validation * len(costs)
+    table.add_row(f"measuring {validation:,} pictures after each", "", "", "", _duration(spent))
     console.print(table)
     console.print(
-        f"time: {_duration(seconds + measuring)} on one device ({flop / 1e15:,.1f} PFLOP of training), "
+        f"time: {_duration(seconds + spent)} on one device ({flop / 1e15:,.1f} PFLOP of training), "
         f"for {pictures:,} training pictures"
     )
     console.print(f"memory: {_peak_memory(device) / 2**30:.1f} GiB at the most, of the {device.type}")

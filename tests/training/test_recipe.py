@@ -28,6 +28,14 @@ REFUSED = {
         "phases.d: training prototypes after projection",
     ),
     "late projection": ({"phases": {"a": FIT, "b": GROUP, "c": PROJECT}}, "phases.c: cannot project after grouping"),
+    "impossible agreement": (
+        {"phases": {"a": FIT, "b": {"do": "prune-by-neighbours", "neighbours": 2}}},
+        "3 of 2 neighbours cannot agree",
+    ),
+    "late pruning by neighbours": (
+        {"phases": {"a": FIT, "b": GROUP, "c": {"do": "prune-by-neighbours"}}},
+        "phases.c: cannot prune-by-neighbours after grouping",
+    ),
     "early pruning": ({"phases": {"a": FIT, "b": {"do": "prune"}}}, "nothing to prune"),
     "no dilations": ({"network": {"pyramid": {"dilations": []}}}, "dilations is empty"),
     "dilation 0": ({"network": {"pyramid": {"dilations": [1, 0]}}}, "network.pyramid.dilations is 0"),

@@ -77,5 +77,5 @@ def _page(path: Path, index: int) -> Image.Image:
         with Image.open(path) as stack:
             stack.seek(index)
             return stack.copy()
-    except (OSError, EOFError, SyntaxError, ValueError) as error:
+    except Exception as error:  # A damaged file can make Pillow's decoders raise nearly anything.
         raise UserError(f"{path}: slice {index} cannot be read ({error}); download the file again") from error
