@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from scaleprotoseg.data import doctor
+from scaleprotoseg.data.bands import as_image, read_pixels
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.files import printable_name
-from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image
+from scaleprotoseg.data.images import IMAGE_SUFFIXES
 from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.distributed import is_main, together, wait
@@ -144,8 +145,9 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     if lost is not None:
         raise UserError(f"{folder}: the picture {lost} in it would be overwritten; choose another --out")
     for index in over_pictures("predicting")(range(len(paths))):
-        image = read_image(paths[index])
-        classes = class_map(logits_of(network, image), image.width, image.height)
+        pixels = read_pixels(paths[index])
+        image = as_image(pixels)
+        classes = class_map(logits_of(network, pixels), image.width, image.height)
         mask, overlay = (folder / f"{names[index]}{end}" for end in MASK_ENDINGS)
         write_file(mask, palette_png(classes, network.labels.palette()))
         write_file(overlay, overlay_jpeg(image, classes, network.labels))

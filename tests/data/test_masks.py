@@ -40,7 +40,7 @@ def test_training_masks_lie_over_their_pictures():
             return Sample("ramp", Image.fromarray(ramp).convert("RGB"), ramp)
 
     thirds = augmentation((13, 20), (1.0, 1.0), (0.5,) * 3)
-    stream = TrainingStream(Ramps(), lambda width, height: (height // 3, width // 3), thirds, seed=0, length=4)
+    stream = TrainingStream(Ramps(), 3, lambda width, height: (height // 3, width // 3), thirds, seed=0, length=4)
     for image, mask in (stream[index] for index in range(4)):
         assert (image[0].int() - mask.int())[:, 2:-2].abs().max() <= 1
     picture, mask = tv_tensors.Image(torch.from_numpy(ramp)[None]), tv_tensors.Mask(torch.from_numpy(ramp))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch.utils.data import Dataset
 
+from scaleprotoseg.data.bands import Bands, Pixels
 from scaleprotoseg.data.labels import LabelTable
 
 
@@ -39,6 +40,8 @@ class Sample:
         parts: (H, W) part ids of the data set's :class:`PartTable`, 0 = no part; None without part masks.
         keypoints: The parts of which points are known, several of one part where there are several objects; None
             without such labels.
+        bands: (H, W, N) values in 0-1 of a picture that has other bands than red, green and blue in 8 bits, of which
+            ``image`` is what people see; None for all others.
     """
 
     name: str
@@ -46,6 +49,12 @@ class Sample:
     mask: npt.NDArray[np.uint8] | None = None
     parts: npt.NDArray[np.uint8] | None = None
     keypoints: tuple[Keypoint, ...] | None = None
+    bands: Bands | None = None
+
+    @property
+    def pixels(self) -> Pixels:
+        """What a network reads."""
+        return self.image if self.bands is None else self.bands
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from scaleprotoseg.data.bands import Bands, as_image, read_pixels
 from scaleprotoseg.data.dataset import Keypoint, PartTable, Sample, SegmentationDataset
-from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_image, read_mask
+from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_mask
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 
@@ -103,6 +104,7 @@ class Inspection:
     image: Image.Image | None = None
     mask: npt.NDArray[np.uint8] | None = None
     parts: PartLabels = PartLabels()
+    bands: Bands | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -150,14 +152,16 @@ class PairedFiles(SegmentationDataset):
         if found.image is None or found.faults:
             raise UserError(found.faults[0])
         name = printable_name(self.pairs[index].name)
-        return Sample(name, found.image, found.mask, found.parts.mask, found.parts.keypoints)
+        return Sample(name, found.image, found.mask, found.parts.mask, found.parts.keypoints, found.bands)
 
     def inspect(self, index: int) -> Inspection:
         """Reads one pair and lists all that is wrong with it, instead of raising."""
         pair = self.pairs[index]
         found = Inspection()
         try:
-            found.image = read_image(pair.image)
+            pixels = read_pixels(pair.image)
+            found.image = as_image(pixels)
+            found.bands = None if isinstance(pixels, Image.Image) else pixels
         except UserError as error:
             found.faults.append(str(error))
         if pair.mask is not None:

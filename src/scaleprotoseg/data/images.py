@@ -13,7 +13,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scaleprotoseg.data.labels import INDEX_LIMIT, Color, pack_colors
 from scaleprotoseg.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+BANDS_SUFFIX = ".npy"
+"""Ending (lower case) of NumPy files, which hold bands; see :mod:`~scaleprotoseg.data.bands`."""
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+IMAGE_SUFFIXES = frozenset(_PICTURES | {BANDS_SUFFIX})
 """Endings (lower case) of the files that count as pictures; others in a folder are not looked at."""
 
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO"})

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
+from scaleprotoseg.data.bands import to_channels
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
@@ -75,6 +76,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         dataset: Labelled pictures.
+        channels: Input channels of the network.
         size: The size pictures have before augmentation.
         transform: The augmentation, random through torch's generator.
         seed: Any integer.
@@ -82,9 +84,10 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, size: Size, transform: v2.Transform, seed: int, length: int
+        self, dataset: SegmentationDataset, channels: int, size: Size, transform: v2.Transform, seed: int, length: int
     ) -> None:
         self.dataset = dataset
+        self.channels = channels
         self.size = size
         self.transform = transform
         self.seed = seed
@@ -100,7 +103,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         """One augmented item.
 
         Returns:
-            (3, h, w) uint8 picture and (h, w) uint8 train ids.
+            (channels, h, w) picture with values in 0-255, uint8 (of bands float32), and (h, w) uint8 train ids.
         """
         lap, position = divmod(index, len(self.dataset))
         if self._order[0] != lap:
@@ -118,7 +121,8 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         if sample.mask is None:
             raise UserError(f"{self.dataset.name}: {sample.name} has no mask; training needs one for every picture")
         size = list(self.size(sample.image.width, sample.image.height))
-        image = TF.resize(TF.pil_to_tensor(sample.image), size, antialias=True)
+        pixels = to_channels(sample.pixels, self.channels, f"{self.dataset.name}: {sample.name}")
+        image = TF.resize(pixels, size, antialias=True)
         mask = resize_labels(torch.from_numpy(sample.mask)[None], size)[0]
         worker = get_worker_info()
         if self._cached_bytes < CACHE_BYTES / (worker.num_workers if worker else 1):

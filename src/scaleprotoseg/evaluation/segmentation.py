@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -15,7 +14,7 @@ from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputSize
-from scaleprotoseg.model.inference import class_map, input_size, logits_of
+from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
 
 
@@ -56,7 +55,8 @@ def score_segmentation(
     Args:
         network: In eval mode.
         dataset: Pictures with masks; its classes must be the network's.
-        size: Pictures are resized to this before the network gets them; the scores are always at the mask's own size.
+        size: What pictures are resized to before the network sees them; None = the network's input size. The scores
+            are always at the mask's own size.
         progress: Wraps the picture indices to show progress.
 
     Raises:
@@ -68,9 +68,7 @@ def score_segmentation(
         sample = dataset[index]
         if sample.mask is None:
             raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with masks")
-        width, height = sample.image.size
-        resized = sample.image.resize(input_size(size, width, height)[::-1], Image.Resampling.BILINEAR)
-        predicted = class_map(logits_of(network, resized), width, height)
+        predicted = class_map(logits_of(network, sample.pixels, size), *sample.image.size)
         confusion.update(torch.from_numpy(predicted).long(), torch.from_numpy(sample.mask).long())
     counts = torch.stack(gather(confusion.confmat)).sum(dim=0)
     return scores_from_confusion(counts, len(dataset))

@@ -72,8 +72,8 @@ def write_submission(
     palette[raw[: len(dataset.labels)]] = dataset.labels.colors
     with replacing_folder(folder) as new:
         for index in progress(range(len(dataset))):
-            image = dataset[index].image
-            classes = class_map(logits_of(network, image), image.width, image.height)
+            sample = dataset[index]
+            classes = class_map(logits_of(network, sample.pixels), *sample.image.size)
             path = new / server.place.format(name=dataset.sample_names[index])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(palette_png(raw[classes], palette))

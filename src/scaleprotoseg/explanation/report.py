@@ -161,13 +161,13 @@ def _example(network: Network, sample: Sample, pictures: list[Picture]) -> Examp
     """Predicts a sample and, as long as there is room for its maps, adds it to the explained pictures."""
     picture = None
     if network.prototypes is not None:
-        picture = Picture.of(network.explain(sample.image), sample.name)
+        picture = Picture.of(network.explain(sample.pixels), sample.name)
         if not pictures or sum(other.map_bytes for other in pictures) + picture.map_bytes <= MAP_BYTES:
             pictures.append(picture)
         else:
             picture = None
     size, mask, labels = sample.image.size, sample.mask, network.labels
-    prediction = class_map(logits_of(network, sample.image), *size) if picture is None else picture.prediction
+    prediction = class_map(logits_of(network, sample.pixels), *size) if picture is None else picture.prediction
     labelled = np.zeros_like(prediction, dtype=bool) if mask is None else mask != VOID
     return Example(
         name=sample.name,

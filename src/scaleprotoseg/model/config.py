@@ -21,7 +21,8 @@ class InputConfig:
     Attributes:
         size: Pictures are resized to this before the network sees them: one number is the length of the shorter
             side, two numbers are (height, width), None keeps every picture at its own size.
-        mean: Channel means taken off, in 0-1.
+        mean: Channel means taken off, in 0-1; as many as the network has input channels. One channel reads the
+            brightness of pictures, more than three read files with as many bands.
         std: Channel deviations divided by, in 0-1.
     """
 
@@ -34,6 +35,11 @@ class InputConfig:
         sides = self.size if isinstance(self.size, tuple) else () if self.size is None else (self.size,)
         for side in sides:
             at_least_one("network.input.size", side)
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UserError(
+                f"network.input has {len(self.mean)} means and {len(self.std)} deviations; give one of each for every "
+                "channel, deviations above 0"
+            )
         if any(scale <= 0 for scale in self.scales):
             raise UserError(f"network.input.scales is {list(self.scales)}; give factors above 0, such as [0.5, 0.75]")
 

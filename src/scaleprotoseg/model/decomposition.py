@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from scaleprotoseg.data.images import as_seen, read_image
+from scaleprotoseg.data.bands import Pixels, as_image, read_pixels
+from scaleprotoseg.data.images import as_seen
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
@@ -212,7 +213,7 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
 
     Args:
         network: In eval mode, with prototypes.
-        image: A path, a PIL picture or an (H, W[, 3]) uint8 array.
+        image: A path, a PIL picture, an (H, W[, 3]) uint8 array, or (H, W, N) bands in 0-1.
 
     Raises:
         UserError: If the picture is unreadable or the network has no prototypes.
@@ -220,8 +221,8 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     require_prototypes(network)
     head = network.head
     assert isinstance(head, (PrototypeHead, GroupHead))
-    picture = _picture(image)
-    similarities = in_tiles(network, picture, lambda tile: network(tile).similarities)[None].double()
+    pixels = _pixels(image)
+    similarities = in_tiles(network, pixels, lambda tile: network(tile).similarities)[None].double()
     # Scores can be in the thousands: added up again in double precision, their sums come out to 1e-4.
     head = copy.deepcopy(head).cpu().double()
     grouped = isinstance(head, GroupHead)
@@ -230,7 +231,7 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
         head.dense_weights() if isinstance(head, GroupHead) else torch.eye(len(head.prototypes), dtype=torch.double)
     )
     return Page(
-        image=picture,
+        image=as_image(pixels),
         labels=network.labels,
         logits=torch.einsum("cu,uhw->chw", head.classifier.detach(), units),
         units=units,
@@ -244,12 +245,17 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     )
 
 
-def _picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
+def _pixels(image: str | Path | Image.Image | np.ndarray) -> Pixels:
     if isinstance(image, (str, Path)):
-        return read_image(Path(image))
+        return read_pixels(Path(image))
     if isinstance(image, Image.Image):
         return as_seen(ImageOps.exif_transpose(image), "picture")
     array = np.asarray(image)
+    if array.ndim == 3 and array.size and array.dtype.kind == "f" and 0 <= array.min() <= array.max() <= 1:
+        return array.astype(np.float32)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
-        raise UserError(f"image array: {array.dtype} of shape {array.shape}; give (H, W) or (H, W, 3) uint8 values")
+        raise UserError(
+            f"image array: {array.dtype} of shape {array.shape}; give (H, W) or (H, W, 3) uint8 values, or (H, W, N) "
+            "fractions in 0-1"
+        )
     return Image.fromarray(array).convert("RGB")

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from scaleprotoseg.data.bands import Pixels, to_channels
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig, InputSize
 from scaleprotoseg.model.network import Network
@@ -48,31 +48,32 @@ def input_size(size: InputSize, width: int, height: int) -> tuple[int, int]:
     return size
 
 
-def to_tensor(image: Image.Image, config: InputConfig) -> Tensor:
-    """(3, h, w) float picture in 0-1 at the network's input size."""
-    tensor = TF.pil_to_tensor(image)
-    size = input_size(config.size, image.width, image.height)
-    if size != tuple(tensor.shape[-2:]):
-        tensor = TF.resize(tensor, list(size), antialias=True)
-    scaled: Tensor = TF.to_dtype(tensor, torch.float32, scale=True)
-    return scaled
+def to_tensor(pixels: Pixels, config: InputConfig, size: InputSize = None) -> Tensor:
+    """(N, h, w) float picture in 0-1 with the network's channels, at ``size``; None = the network's input size."""
+    tensor = to_channels(pixels, len(config.mean), "picture")
+    height, width = tensor.shape[-2:]
+    wanted = input_size(config.size if size is None else size, width, height)
+    if wanted != (height, width):
+        tensor = TF.resize(tensor, list(wanted), antialias=True)
+    return tensor / 255 if tensor.is_floating_point() else TF.to_dtype(tensor, torch.float32, scale=True)
 
 
 @torch.inference_mode()
-def logits_of(network: Network, image: Image.Image) -> Tensor:
+def logits_of(network: Network, pixels: Pixels, size: InputSize = None) -> Tensor:
     """Class scores of a whole picture at feature resolution, large pictures :func:`in_tiles`.
 
     Args:
         network: In eval mode.
-        image: RGB, any size.
+        pixels: A picture of any size.
+        size: What it is resized to before the network sees it; None = the network's input size.
 
     Returns:
         (C, h, w) float32 logits on the CPU.
     """
-    return in_tiles(network, image, lambda tile: network(tile).logits)
+    return in_tiles(network, pixels, lambda tile: network(tile).logits, size)
 
 
-def in_tiles(network: Network, image: Image.Image, read: Callable[[Tensor], Tensor]) -> Tensor:
+def in_tiles(network: Network, pixels: Pixels, read: Callable[[Tensor], Tensor], size: InputSize = None) -> Tensor:
     """What a network reads from a whole picture, with bounded memory.
 
     Pictures larger than ``TILE`` are read in tiles whose cells coincide with those of the whole picture; each
@@ -80,13 +81,14 @@ def in_tiles(network: Network, image: Image.Image, read: Callable[[Tensor], Tens
 
     Args:
         network: In eval mode.
-        image: RGB, any size.
-        read: Takes a (1, 3, H, W) float picture in 0-1, gives (1, N, h, w) maps at feature resolution.
+        pixels: A picture of any size.
+        read: Takes a (1, channels, H, W) float picture in 0-1, gives (1, N, h, w) maps at feature resolution.
+        size: What the picture is resized to before the network sees it; None = the network's input size.
 
     Returns:
         (N, h, w) float32 maps on the CPU.
     """
-    tensor = to_tensor(image, network.config.input)
+    tensor = to_tensor(pixels, network.config.input, size)
     height, width = tensor.shape[-2:]
 
     def maps_of(tile: Tensor) -> Tensor:

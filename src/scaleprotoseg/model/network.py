@@ -135,7 +135,7 @@ class Network(nn.Module):
         """Why every pixel of a picture gets its class.
 
         Args:
-            image: A path, a PIL picture or an (H, W[, 3]) uint8 array, of any size.
+            image: A path, a PIL picture, an (H, W[, 3]) uint8 array, or (H, W, N) bands in 0-1; of any size.
 
         Returns:
             A :class:`~scaleprotoseg.model.decomposition.Page`; read it with ``page.at(x, y)``.

@@ -83,7 +83,7 @@ def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bo
     prototypes = require_prototypes(network)
     assert sample.mask is not None
     device = network.mean.device
-    latent = torch.sigmoid(in_tiles(network, sample.image, network.pyramid_map)[None].to(device))
+    latent = torch.sigmoid(in_tiles(network, sample.pixels, network.pyramid_map)[None].to(device))
     distances = prototypes(latent)[0].flatten(1)
     grid = latent.shape[-2:]
     labels = resize_labels(torch.from_numpy(sample.mask)[None], grid).flatten().long().to(device)

@@ -161,11 +161,12 @@ def _fit(
     folder: Path,
     callbacks: Sequence[Callback],
 ) -> None:
-    phase, data, size = recipe.phases[name], recipe.data, recipe.network.input
+    phase, data, reading = recipe.phases[name], recipe.data, recipe.network.input
     stream = TrainingStream(
         dataset,
-        size=partial(input_size, size.size),
-        transform=augmentation(data.crop, data.scale, size.mean),
+        channels=len(reading.mean),
+        size=partial(input_size, reading.size),
+        transform=augmentation(data.crop, data.scale, reading.mean),
         seed=_phase_seed(recipe, index),
         length=phase.steps * data.accumulate * data.batch_size,
     )

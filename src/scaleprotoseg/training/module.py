@@ -118,7 +118,7 @@ class FitModule(LightningModule):
         return self
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Loss of one batch of uint8 pictures and masks."""
+        """Loss of one batch of pictures, with values in 0-255, and masks."""
         images, masks = batch
         readings = self.network.readings(images.to(memory_format=torch.channels_last).float() / 255)
         losses = dict(self._head_losses())
