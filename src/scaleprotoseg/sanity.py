@@ -154,9 +154,8 @@ def _print(
     recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], measuring: float, disk: int
 ) -> None:
     """Prints a table of the phases and the sums; ``measuring`` is in seconds a picture, ``disk`` in bytes."""
-    known = READERS[recipe.data.name].pictures if recipe.data.name in READERS else {}
-    pictures = known.get(recipe.data.split, len(dataset))
-    validation, seen = known.get("val", len(dataset)), min(PICTURES, len(dataset))
+    pictures, validation = (_pictures(recipe, split, dataset) for split in (recipe.data.split, "val"))
+    seen = min(PICTURES, len(dataset))
     device = fastest_device()
     table = Table(title=f"{recipe.method} on {recipe.data.name}, estimated for this machine ({device.type})")
     for column in ("phase", "steps", "s/step", "TFLOP/step", "time"):
@@ -182,6 +181,17 @@ def _print(
     )
     console.print(f"memory: {_peak_memory(device) / 2**30:.1f} GiB at the most, of the {device.type}")
     console.print(f"disk: {disk / 2**20:,.0f} MiB at the most")
+
+
+def _pictures(recipe: Recipe, split: str, dataset: SegmentationDataset) -> int:
+    """How many pictures a whole split has, as published or as on disk; else as many as the split at hand."""
+    name = recipe.data.name
+    if name in READERS and split in READERS[name].pictures:
+        return READERS[name].pictures[split]
+    try:
+        return len(open_dataset(name, split, recipe.data.root))
+    except UserError:
+        return len(dataset)
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,80 @@
+"""The sanity check runs every phase and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+
+import pytest
+import torch
+import yaml
+
+from scaleprotoseg import sanity
+from scaleprotoseg.sanity import sanity_check
+from tests.test_cli import run
+from tests.toys import recipe_values, write_folder
+from tests.training.test_curriculum import make_recipe
+
+
+@pytest.fixture
+def values(tmp_path) -> dict:
+    values = recipe_values()
+    values["data"]["name"] = str(write_folder(tmp_path / "data"))
+    values["phases"] |= {"joint": values["phases"]["joint"] | {"steps": 30_000}}
+    return values
+
+
+def test_every_phase_runs_and_is_estimated(values, tmp_path, monkeypatch, capsys):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scaleprotoseg.sanity.console.width", 120)
+    values["network"]["encoder"]["pretrained"] = True  # nothing is fetched
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert run("train", "--config", tmp_path / "recipe.yaml", "--warm_start", "nowhere", "--sanity-check") == 0
+    printed = capsys.readouterr().out
+    for name, phase in values["phases"].items():
+        steps = f"{phase['steps']:,}" if "steps" in phase else ""
+        assert re.search(rf"{name} +│ +{steps}", printed), name
+    assert "measuring 2 pictures after each" in printed
+    assert re.search(r"time: [\d.]+ (h|min|s) on one device .*, for 6 training pictures", printed)
+    assert re.search(r"memory: [\d.]+ GiB", printed) and re.search(r"disk: [\d,]+ MiB", printed)
+    assert not list((tmp_path / "tmp").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_estimate_is_steps_times_the_time_of_one(values, monkeypatch, capsys):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(sanity.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("scaleprotoseg.sanity.console.width", 120)
+    recipe = make_recipe(**values | {"data": values["data"] | {"accumulate": 3}})
+    sanity_check(recipe)
+    printed = capsys.readouterr().out
+    # Every look at the clock is one second later: a batch takes 1 s, a step of three batches 3 s.
+    assert re.search(r"joint +│ +30,000 │ +3.00 │ +[\d.]+ │ +25.0 h", printed)
+    assert re.search(r"groups +│ +20 │ +3.00 │ +[\d.]+ │ +1.0 min", printed)
+
+
+def test_operations_are_counted(values, monkeypatch):
+    counted = {}
+    monkeypatch.setattr(sanity, "_print", lambda recipe, dataset, costs, *_: counted.update(costs))
+    sanity_check(make_recipe(**values))
+    torch.manual_seed(0)
+    # Training everything costs about three times a forward pass, training groups little more than one.
+    assert 2.0 < counted["joint"].flop / counted["groups"].flop < 3.5
+
+
+def test_the_validation_split_will_do(values, tmp_path, capsys, caplog):
+    (tmp_path / "data" / "splits" / "train.txt").unlink()
+    sanity_check(make_recipe(**values))
+    assert "going on with the split val" in caplog.text
+    assert "for 2 training pictures" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_without_data_there_is_one_line(values, tmp_path, capsys):
+    values["data"]["name"] = str(tmp_path / "nowhere")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    assert run("train", "--config", tmp_path / "recipe.yaml", "--sanity-check") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1
