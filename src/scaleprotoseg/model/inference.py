@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from scaleprotoseg.data.bands import Pixels, to_channels
+from scaleprotoseg.distributed import world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig, InputSize
 from scaleprotoseg.model.network import Network
@@ -28,7 +29,9 @@ STRIP_VALUES = 2**24
 
 
 def fastest_device() -> torch.device:
-    """The accelerator PyTorch finds (CUDA, MPS, ...), else the CPU."""
+    """The accelerator PyTorch finds (CUDA, MPS, ...), else the CPU, which several processes without CUDA share."""
+    if world_size() > 1 and not torch.cuda.is_available():
+        return torch.device("cpu")
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 

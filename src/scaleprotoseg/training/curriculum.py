@@ -179,6 +179,7 @@ def _fit(
         max_steps=phase.steps,
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
+        accelerator="cpu" if fastest_device().type == "cpu" else "auto",
         devices=local_world_size(),
         num_nodes=world_size() // local_world_size(),
         strategy=DDPStrategy() if world_size() > 1 else "auto",
