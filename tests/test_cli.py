@@ -238,10 +238,16 @@ DOCUMENTS = [path for place in (".", "docs") for path in sorted((ROOT / place).g
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(Path(str(cli.RECIPES)).rglob("*.yaml"))], ids=str)
 def test_the_trainings_that_documents_show_are_understood(path):
-    for line in re.findall(r"^(?:#\s+)?scaleprotoseg train (.*)$", path.read_text(), re.MULTILINE):
+    for line in re.findall(r"^(?:#\s+|torchrun .* -m )?scaleprotoseg train (.*)$", path.read_text(), re.MULTILINE):
         words = shlex.split(line, comments=True)
-        for option in ("--out", "--resume", "--print_config"):
+        for option, values in {
+            "--out": 1,
+            "--devices": 1,
+            "--resume": 0,
+            "--print_config": 0,
+            "--sanity-check": 0,
+        }.items():
             if option in words:
                 place = words.index(option)
-                del words[place : place + (2 if option == "--out" else 1)]
+                del words[place : place + 1 + values]
         assert cli._recipe(words).phases
