@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> None:
     parsed = parser.instantiate(parser.parse_args(list(arguments)))
     chosen = parsed[parsed.command]
     devices, nodes = chosen.get("devices", 1), chosen.get("num_nodes", 1)
-    if devices * nodes > 1 and "WORLD_SIZE" not in os.environ:
+    if devices * nodes > 1 and "WORLD_SIZE" not in os.environ and not chosen.get("sanity_check"):
         from scaleprotoseg.distributed import in_processes
 
         in_processes(run, arguments, devices, nodes)

@@ -20,7 +20,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
-from scaleprotoseg.distributed import is_main, local_world_size, wait, world_size
+from scaleprotoseg.distributed import gather, is_main, local_world_size, share, wait, world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.groups import GroupHead
@@ -126,11 +126,12 @@ def _class_weights(recipe: Recipe, dataset: SegmentationDataset) -> Tensor | Non
     if recipe.loss.class_balance == 0:
         return None
     pixels = torch.zeros(VOID + 1, dtype=torch.long)
-    for index in over_pictures("counting pixels")(range(len(dataset))):
+    for index in over_pictures("counting pixels")(share(len(dataset))):
         mask = dataset[index].mask
         if mask is not None:
             pixels += torch.bincount(torch.from_numpy(mask).flatten(), minlength=VOID + 1)
-    return class_weights(pixels[: len(dataset.labels)], recipe.loss.class_balance)
+    total = torch.stack(gather(pixels)).sum(dim=0)
+    return class_weights(total[: len(dataset.labels)], recipe.loss.class_balance)
 
 
 def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> None:
