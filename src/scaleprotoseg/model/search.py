@@ -11,6 +11,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.inference import in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
 
@@ -55,6 +56,9 @@ def nearest_patches(
         k: Patches per prototype.
         own_class: Only cells labelled with the prototype's class count; else all but void.
         progress: Wraps the picture indices to show progress.
+
+    Raises:
+        UserError: If the network has no prototypes, or a picture no mask.
     """
     prototypes = require_prototypes(network)
     device, count, width = network.mean.device, len(prototypes), prototypes.vectors.shape[1]
@@ -72,7 +76,8 @@ def nearest_patches(
 def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bool) -> Nearest:
     """The k best patches of one picture, on its own."""
     prototypes = require_prototypes(network)
-    assert sample.mask is not None
+    if sample.mask is None:
+        raise UserError(f"{sample.name}: has no mask; choose a split with masks")
     device = network.mean.device
     latent = torch.sigmoid(in_tiles(network, sample.image, network.pyramid_map)[None].to(device))
     distances = prototypes(latent)[0].flatten(1)

@@ -40,10 +40,29 @@ def project(
         layer.vectors[found] = nearest.latent[found, 0]
     keep, into = _distinct(nearest, layer.prototype_class.tolist(), layer.prototype_scale.tolist())
     sources = _sources(network, dataset, nearest, keep)
+    _warn_of_lost(sources)
+    network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
+
+
+def find_sources(
+    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> None:
+    """Names every prototype's nearest training patch as its source and leaves the prototype where it is.
+
+    Args:
+        network: With prototypes, in eval mode; only its sources change.
+        dataset: Training pictures, un-augmented.
+        progress: Wraps the picture indices to show progress.
+    """
+    nearest = nearest_patches(network, dataset, progress=progress)
+    network.sources = _sources(network, dataset, nearest, list(range(len(require_prototypes(network)))))
+    _warn_of_lost(network.sources)
+
+
+def _warn_of_lost(sources: list[Source | None]) -> None:
     lost = sum(source is None for source in sources)
     if lost:
-        log.warning("%d prototypes belong to classes without training pixels and stay unprojected", lost)
-    network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
+        log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
 
 
 def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[list[int], list[int]]:
