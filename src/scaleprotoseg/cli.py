@@ -112,6 +112,12 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     _add_data(sub, default_split="val", required=False)
     sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
 
+    sub = add("import-official", _import_official, "A published checkpoint as a model; nothing in the file is run.")
+    sub.add_argument("file", type=Path, help="a .pth file as the authors of ScaleProtoSeg or ProtoSeg published it")
+    sub.add_argument("--out", type=Path, required=True, help="the model folder to write")
+    sub.add_argument("--classes", help="its classes: a known data set's name or a classes.yaml; numbered by default")
+    _add_data(sub, default_split="train", required=False)
+
     sub = add("check-data", _check_data, "Finds what would break a training, before training.")
     _add_data(sub, default_split=None)
     return parser, commands
@@ -231,6 +237,12 @@ def _report(parsed: Namespace) -> None:
     from scaleprotoseg.pipeline import report
 
     report(parsed.bundle, parsed.out, parsed.data, parsed.root, parsed.split)
+
+
+def _import_official(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import import_official
+
+    import_official(parsed.file, parsed.out, parsed.classes, parsed.data, parsed.root, parsed.split)
 
 
 def _check_data(parsed: Namespace) -> None:

@@ -18,6 +18,7 @@ from scaleprotoseg.data.bands import as_image, read_pixels
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.files import printable_name
 from scaleprotoseg.data.images import IMAGE_SUFFIXES
+from scaleprotoseg.data.labels import named_table
 from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.distributed import is_main, together, wait
@@ -32,8 +33,10 @@ from scaleprotoseg.files import write_file
 from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.official import load_official
 from scaleprotoseg.training.curriculum import run_phases, start
 from scaleprotoseg.training.progress import over_pictures
+from scaleprotoseg.training.projection import find_sources
 from scaleprotoseg.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -183,6 +186,40 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
     else:
         write_report(network, out, _metrics_beside(Path(bundle), network), [])
     console.print(f"open {escape(str(out))}")
+
+
+def import_official(
+    file: Path, folder: Path, classes: str | None, data: str | None, root: Path | None, split: str
+) -> None:
+    """Writes a published checkpoint as a bundle.
+
+    Args:
+        file: The checkpoint, read without running anything it names.
+        folder: The bundle to write; must not hold anything yet.
+        classes: A known data set or a ``classes.yaml`` that names its classes.
+        data: Training data: names the classes, and gives every prototype the nearest patch as its source.
+        root: Folder of a named data set.
+        split: Its split.
+
+    Raises:
+        UserError: If the checkpoint cannot be imported, does not have these classes, or the folder is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is not empty; choose another --out")
+    if data is None:
+        network = load_official(file, named_table(classes) if classes else None)
+    elif classes is None:
+        dataset = open_dataset(data, split, root)
+        network = load_official(file, dataset.labels).to(fastest_device())
+        find_sources(network, dataset, over_pictures("finding training patches"))
+    else:
+        raise UserError(f"--classes {classes}: --data {data} names the classes already; leave one of them out")
+    network.save_pretrained(folder)
+    known = sum(source is not None for source in network.sources)
+    console.print(
+        f"{network.method} with {len(network.labels)} classes and {len(network.sources)} prototypes, "
+        f"{known} of them with a training patch: {escape(str(folder))}"
+    )
 
 
 def check_data(data: str, root: Path | None, split: str | None) -> bool:

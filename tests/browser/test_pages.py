@@ -200,7 +200,7 @@ def test_a_patch_is_enlarged_and_closed_by_keyboard(open_page: Open, report_path
     dialog = page.locator("#patch-dialog")
     assert dialog.is_visible()
     assert f"Prototype #{patch.get_attribute('data-prototype')}" in dialog.inner_text()
-    assert "squared distance 0.2500" in dialog.inner_text()
+    assert "0.2500 (squared) from the prototype" in dialog.inner_text()
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
 

@@ -47,7 +47,7 @@ def test_small_numbers_may_come_in_few_bits() -> None:
 
 def source(folder: Path, uids: list[list[int]]) -> PanopticParts:
     Image.fromarray(np.array(uids, dtype=np.int32)).save(folder / "a.tif", compression="tiff_lzw")
-    return PanopticParts("voc2012_parts", packaged_table("voc2012"), {"a": folder / "a.tif"})
+    return PanopticParts("parts/voc2012", packaged_table("voc2012"), {"a": folder / "a.tif"})
 
 
 def shown(parts: PanopticParts, size: tuple[int, int]) -> list[list[str]]:

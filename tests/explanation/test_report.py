@@ -98,7 +98,7 @@ def test_every_group_shows_its_prototypes_at_their_scales(path: Path) -> None:
     assert cards[0].negligible == 1
     torch.testing.assert_close(weights, page.weights, rtol=0, atol=0)
     write_report(model, path, None, [])
-    assert path.read_text(encoding="utf-8").count("#0: training patch unknown") == int((page.weights[:, 0] > 0).sum())
+    assert path.read_text(encoding="utf-8").count("#0: source unknown") == int((page.weights[:, 0] > 0).sum())
 
 
 def test_without_groups_a_class_is_one_row_of_prototypes(path: Path) -> None:

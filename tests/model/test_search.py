@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from scaleprotoseg.data.dataset import SegmentationDataset
@@ -11,7 +12,7 @@ from scaleprotoseg.model.inference import to_tensor
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.search import nearest_patches
 from scaleprotoseg.training.projection import project
-from tests.toys import LABELS, Toys
+from tests.toys import LABELS, Toys, picture
 
 
 def small_network(**changes) -> Network:
@@ -151,3 +152,22 @@ def test_a_class_without_pixels_keeps_its_prototypes_without_source(caplog):
     missing = [source is None for source in network.sources]
     assert missing == (network.prototypes.prototype_class == 2).tolist()
     assert "without training pixels" in caplog.text
+
+
+class Wide(Toys):
+    """Pictures large enough that no box is clipped."""
+
+    def __getitem__(self, index: int):
+        return picture(self.indices[index], width=160, height=120)
+
+
+@pytest.mark.parametrize(("scales", "cells"), [((), 3), ((0.5,), 5), ((0.75, 0.4), 7)])
+def test_sources_show_what_the_smallest_reading_of_a_picture_reads(scales, cells):
+    network, dataset = small_network(scales=scales), Wide(2)
+    project(network, dataset)
+    widths = set()
+    for source, scale in zip(network.sources, network.prototypes.prototype_scale.tolist(), strict=True):
+        left, _, right, _ = source.box
+        if scale == 0 and left > 0 and right < source.image_size[0]:
+            widths.add(right - left)
+    assert widths == {8 * cells}

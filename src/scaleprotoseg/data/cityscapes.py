@@ -33,5 +33,5 @@ def cityscapes(root: Path, split: str, parts: Path | None = None) -> PairedFiles
     source = None
     if parts is not None or on_disk(folder):
         found = find_part_masks([folder], _PARTS, "_gtFinePanopticParts")
-        source = PanopticParts("cityscapes_parts", labels, found)
+        source = PanopticParts("parts/cityscapes", labels, found)
     return whole_pairing("cityscapes", split, pairing, labels, source)

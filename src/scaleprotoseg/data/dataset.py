@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from scaleprotoseg.data.bands import Bands, Pixels
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,14 @@ class SegmentationDataset(Dataset[Sample], ABC):
         Raises:
             UserError: If its files are unreadable, disagree in size, or hold values outside the label table.
         """
+
+
+def require_mask(dataset: SegmentationDataset, sample: Sample) -> npt.NDArray[np.uint8]:
+    """The mask of a sample, for what cannot do without.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if sample.mask is None:
+        raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with a mask for every picture")
+    return sample.mask

@@ -189,6 +189,23 @@ def packaged_yaml(name: str) -> Any:
     return yaml.safe_load(source.read_text(encoding="utf-8"))
 
 
+def named_table(name_or_file: str) -> LabelTable:
+    """The label table of a known data set, or of a person's ``classes.yaml``.
+
+    Raises:
+        UserError: If it is neither, or not a label table.
+    """
+    tables = files("scaleprotoseg.data") / "tables"
+    known = sorted(table.name.removesuffix(".yaml") for table in tables.iterdir() if table.name.endswith(".yaml"))
+    if name_or_file in known:
+        return packaged_table(name_or_file)
+    if not Path(name_or_file).is_file():
+        raise UserError(
+            f"{name_or_file}: neither a file nor one of {', '.join(known)}; name the classes by one of them"
+        )
+    return read_table(Path(name_or_file))
+
+
 def read_table(path: Path) -> LabelTable:
     """Reads a label table from a person's ``classes.yaml``.
 

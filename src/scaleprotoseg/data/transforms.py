@@ -14,10 +14,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from scaleprotoseg.data.bands import to_channels
-from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
-from scaleprotoseg.errors import UserError
 
 CACHE_BYTES = 1 << 30
 """Resized pictures are kept in memory up to this many bytes in a phase, so that most are decoded once."""
@@ -118,12 +117,11 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         if index in self._cache:
             return self._cache[index]
         sample = self.dataset[index]
-        if sample.mask is None:
-            raise UserError(f"{self.dataset.name}: {sample.name} has no mask; training needs one for every picture")
+        whole = torch.from_numpy(require_mask(self.dataset, sample))
         size = list(self.size(sample.image.width, sample.image.height))
         pixels = to_channels(sample.pixels, self.channels, f"{self.dataset.name}: {sample.name}")
         image = TF.resize(pixels, size, antialias=True)
-        mask = resize_labels(torch.from_numpy(sample.mask)[None], size)[0]
+        mask = resize_labels(whole[None], size)[0]
         worker = get_worker_info()
         if self._cached_bytes < CACHE_BYTES / (worker.num_workers if worker else 1):
             self._cache[index] = image, mask

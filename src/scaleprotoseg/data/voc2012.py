@@ -80,4 +80,4 @@ def _part_source(parts: Path, labels: LabelTable) -> PartSource:
         return Keypoints(parts, labels)
     # Their split is another than that of VOC, so that a picture's parts may be in either folder.
     folders = [parts / "labels" / half for half in ("training", "validation")]
-    return PanopticParts("voc2012_parts", labels, find_part_masks(folders, _PARTS))
+    return PanopticParts("parts/voc2012", labels, find_part_masks(folders, _PARTS))

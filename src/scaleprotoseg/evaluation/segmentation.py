@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.errors import UserError
@@ -66,10 +66,9 @@ def score_segmentation(
     confusion = MulticlassConfusionMatrix(len(network.labels), ignore_index=VOID, validate_args=False)
     for index in progress(share(len(dataset))):
         sample = dataset[index]
-        if sample.mask is None:
-            raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with masks")
+        mask = torch.from_numpy(require_mask(dataset, sample))
         predicted = class_map(logits_of(network, sample.pixels, size), *sample.image.size)
-        confusion.update(torch.from_numpy(predicted).long(), torch.from_numpy(sample.mask).long())
+        confusion.update(torch.from_numpy(predicted).long(), mask.long())
     counts = torch.stack(gather(confusion.confmat)).sum(dim=0)
     return scores_from_confusion(counts, len(dataset))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import gather, share
@@ -61,6 +61,9 @@ def nearest_patches(
         k: Patches per prototype.
         own_class: Only cells labelled with the prototype's class count; else all but void.
         progress: Wraps the picture indices to show progress.
+
+    Raises:
+        UserError: If the network has no prototypes, or a picture no mask.
     """
     prototypes = require_prototypes(network)
     device, count, width = network.mean.device, len(prototypes), prototypes.vectors.shape[1]
@@ -71,22 +74,23 @@ def nearest_patches(
         torch.zeros(count, k, width, device=device),
     )  # fmt: skip
     for index in progress(share(len(dataset))):
-        _update(best, _patches(network, dataset[index], index, k, own_class))
+        _update(best, _patches(network, dataset, index, k, own_class))
     first, *others = (part.to(device) for part in gather(best.to(torch.device("cpu"))))
     for part in others:
         _update(first, part)
     return first
 
 
-def _patches(network: Network, sample: Sample, index: int, k: int, own_class: bool) -> Nearest:
+def _patches(network: Network, dataset: SegmentationDataset, index: int, k: int, own_class: bool) -> Nearest:
     """The k best patches of one picture, on its own."""
     prototypes = require_prototypes(network)
-    assert sample.mask is not None
+    sample = dataset[index]
+    mask = torch.from_numpy(require_mask(dataset, sample))
     device = network.mean.device
     latent = torch.sigmoid(in_tiles(network, sample.pixels, network.pyramid_map)[None].to(device))
     distances = prototypes(latent)[0].flatten(1)
     grid = latent.shape[-2:]
-    labels = resize_labels(torch.from_numpy(sample.mask)[None], grid).flatten().long().to(device)
+    labels = resize_labels(mask[None], grid).flatten().long().to(device)
     allowed = labels == prototypes.prototype_class[:, None] if own_class else (labels != VOID)[None]
     ordered, cells = distances.masked_fill(~allowed, torch.inf).sort(dim=1, stable=True)
     ordered, cells = ordered[:, :k], cells[:, :k]

@@ -19,7 +19,7 @@ PICTURE_SIDE = 224
 
 @dataclass(frozen=True)
 class Source:
-    """The training patch a prototype was projected onto.
+    """The training patch that is nearest to a prototype, as a rule the one it was projected onto.
 
     Attributes:
         image: Name of the training picture.
@@ -27,7 +27,7 @@ class Source:
         cell: (row, column) on the feature map.
         box: What the prototype's pyramid branch reads around that cell, clipped to the picture.
         window: The part of the picture that is kept with the model, around the box.
-        distance: Squared distance the prototype moved to get there.
+        distance: Squared distance from the prototype, as it was learned, to the patch.
         picture: The window as PNG bytes, at most ``PICTURE_SIDE`` wide and high.
     """
 

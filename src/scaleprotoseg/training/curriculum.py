@@ -23,6 +23,7 @@ from scaleprotoseg.data.transforms import TrainingStream, augmentation
 from scaleprotoseg.distributed import gather, is_main, local_world_size, share, wait, world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
+from scaleprotoseg.model.deeplab_weights import is_weight_file, load_deeplab_encoder
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
@@ -61,7 +62,8 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
     seed_everything(recipe.seed, verbose=False)
     network = Network(recipe.network, labels, recipe.method)
     if recipe.warm_start is not None:
-        load_encoder(network, recipe.warm_start)
+        load_start = load_deeplab_encoder if is_weight_file(recipe.warm_start) else load_encoder
+        load_start(network, recipe.warm_start)
     return network, 0
 
 

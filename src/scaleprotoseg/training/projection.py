@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -40,10 +41,29 @@ def project(
         layer.vectors[found] = nearest.latent[found, 0]
     keep, into = _distinct(nearest, layer.prototype_class.tolist(), layer.prototype_scale.tolist())
     sources = _sources(network, dataset, nearest, keep)
+    _warn_of_lost(sources)
+    network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
+
+
+def find_sources(
+    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> None:
+    """Names every prototype's nearest training patch as its source and leaves the prototype where it is.
+
+    Args:
+        network: With prototypes, in eval mode; only its sources change.
+        dataset: Training pictures, un-augmented.
+        progress: Wraps the picture indices to show progress.
+    """
+    nearest = nearest_patches(network, dataset, progress=progress)
+    network.sources = _sources(network, dataset, nearest, list(range(len(require_prototypes(network)))))
+    _warn_of_lost(network.sources)
+
+
+def _warn_of_lost(sources: list[Source | None]) -> None:
     lost = sum(source is None for source in sources)
     if lost:
-        log.warning("%d prototypes belong to classes without training pixels and stay unprojected", lost)
-    network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
+        log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
 
 
 def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[list[int], list[int]]:
@@ -66,6 +86,7 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
     layer = network.prototypes
     assert layer is not None
     dilations = network.config.pyramid.dilations
+    shrunk = min((1.0, *network.config.input.scales))  # A cell may come from the smallest reading of its picture.
     sources: dict[int, Source | None] = dict.fromkeys(keep)
     for image in sorted({int(nearest.image[index, 0]) for index in keep} - {-1}):
         sample = dataset[image]
@@ -73,7 +94,7 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
             rows, columns = (int(value) for value in nearest.grid[index, 0])
             row, column = divmod(int(nearest.cell[index, 0]), columns)
             scale = int(layer.prototype_scale[index])
-            reach = dilations[scale] if layer.num_scales > 1 else max(dilations)
+            reach = math.ceil((dilations[scale] if layer.num_scales > 1 else max(dilations)) / shrunk)
             box = patch_box((row, column), (rows, columns), sample.image.size, reach)
             window = context_window(box, sample.image.size)
             sources[index] = Source(

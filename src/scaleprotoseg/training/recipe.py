@@ -110,7 +110,8 @@ class Recipe:
         network: The parts.
         loss: How pixels count.
         phases: The curriculum, in order.
-        warm_start: A bundle whose encoder the training starts from, such as a black box trained first.
+        warm_start: What the encoder starts from: a bundle, such as a black box trained first, or a ``.pth`` file of
+            DeepLab weights for ``caffe_resnet101``.
         seed: Of all random numbers.
         precision: ``auto`` takes bfloat16 where the machine is faster with it.
     """

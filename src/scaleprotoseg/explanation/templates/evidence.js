@@ -13,6 +13,13 @@ class Model {
   constructor(data) {
     Object.assign(this, data);
     this.classifier = floats(data.classifier);
+    this.sourced = data.prototypes.some((prototype) => prototype.source !== null);
+  }
+
+  // What a prototype is called: without any known source it cannot be shown to be a patch.
+  exemplars(count) {
+    const [one, many] = this.sourced ? ["training patch", "training patches"] : ["prototype", "prototypes"];
+    return count === 1 ? one : many;
   }
 
   weight(target, unit) {

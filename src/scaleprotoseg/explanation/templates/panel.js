@@ -28,8 +28,8 @@ class Panel {
       this.maps(own.slice(0, PICTURED)),
       el("h3", {}, this.model.grouped ? "Every group that has a say" : "Every prototype that has a say"),
       el("p", { class: "hint" }, this.model.grouped
-        ? "A group is active where all its training patches are resembled at once. Bars to the right speak for the class, bars to the left against it. Open one to see its patches; its map appears on the picture."
-        : "A prototype is active where its training patch is resembled. Bars to the right speak for the class, bars to the left against it. Open one to see its patch; its map appears on the picture."),
+        ? `A group is active where all its ${this.model.exemplars(2)} are resembled at once. Bars to the right speak for the class, bars to the left against it. Open one to see them; its map appears on the picture.`
+        : "A prototype is active where it is resembled. Bars to the right speak for the class, bars to the left against it. Open one to see it; its map appears on the picture."),
       el("ol", { class: "groups" }, rows),
       rest.length === 0 ? null : el("details", { class: "rest" },
         el("summary", {}, `${rest.length} smaller ones, together ${signed(hidden)}`),
@@ -44,7 +44,7 @@ class Panel {
     return own.length > 0 ? own : speaking;
   }
 
-  // `likened`: how many training patches the pixel is likened to.
+  // `likened`: how many prototypes the pixel is likened to.
   sentence(why, likened) {
     const name = (index) => el("strong", {}, className(this.model, index));
     const words = el("p", { class: "sentence" });
@@ -55,15 +55,15 @@ class Panel {
       if (likened === 0) words.append(". Nothing speaks for it; everything else is pushed down more.");
       else {
         const together = this.model.grouped && likened > 1 ? ", at the same time," : "";
-        const patches = likened > 1 ? "these training patches" : "this training patch";
-        words.append(`. It is ${this.model.classes[why.target].name} because it looks${together} like ${patches}:`);
+        const exemplars = `${likened > 1 ? "these" : "this"} ${this.model.exemplars(likened)}`;
+        words.append(`. It is ${this.model.classes[why.target].name} because it looks${together} like ${exemplars}:`);
       }
     } else {
       words.append("This pixel is not ", name(why.target), ": that scores ", score, ", while ", name(why.winner), " scores ",
         datum("next", why.nextLogit), ". ");
       const worst = why.groups.find((group) => group.contribution < 0);
       if (worst) words.append("Most against it: ", name(worst.class), `, ${this.model.unitName(worst.unit)} (${signed(worst.contribution)}). `);
-      words.append(likened > 0 ? "Most for it, by what it shares with these training patches:" : "Nothing speaks for it.");
+      words.append(likened > 0 ? `Most for it, by what it shares with these ${this.model.exemplars(2)}:` : "Nothing speaks for it.");
     }
     return words;
   }
@@ -81,7 +81,7 @@ class Panel {
 
   pair(prototype) {
     const titled = (title, content) => content && el("figure", {}, content, el("figcaption", {}, title));
-    return el("div", { class: "pair" }, titled("here", this.view.crop(prototype.scale)), titled("in training", patch(prototype)));
+    return el("div", { class: "pair" }, titled("here", this.view.crop(prototype.scale)), prototype.source === null ? patch(prototype) : titled("in training", patch(prototype)));
   }
 
   reads(prototype) {

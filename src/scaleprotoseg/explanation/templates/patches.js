@@ -4,7 +4,7 @@ const reachPixels = (reach, pixels, cells) => Math.round(((2 * reach + 1) * pixe
 
 function patch(prototype) {
   const { id, source } = prototype;
-  if (source === null) return el("span", { class: "patch unknown" }, `#${id}: training patch unknown`);
+  if (source === null) return el("span", { class: "patch unknown" }, `#${id}: source unknown`);
   return el(
     "button",
     { type: "button", class: "patch", "data-prototype": id, "aria-label": `Enlarge prototype ${id}, from ${source.image}` },
@@ -21,7 +21,7 @@ function describePatch(model, prototype) {
     ["Scale", String(prototype.scale + 1)],
     ["Box", `columns ${left} to ${right - 1}, rows ${top} to ${bottom - 1} of ${source.image_size.join(" × ")} pixels`],
     ["Cell", `row ${source.cell[0]}, column ${source.cell[1]} of the feature map`],
-    ["Moved", `squared distance ${decimals(source.distance, 4)} when it was set to this patch`],
+    ["Distance", `${decimals(source.distance, 4)} (squared) from the prototype as it was learned`],
   ];
   return el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
