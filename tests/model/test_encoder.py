@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -84,6 +85,41 @@ def test_caffe_style_loads_timms_weights():
 def test_networks_without_a_caffe_style(name):
     with pytest.raises(UserError, match=f"cannot build '{name}'"):
         Encoder(EncoderConfig(name))
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "caffe_resnet26"])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_pretrained_weights_come_from_timm(name, channels, monkeypatch):
+    torch.manual_seed(1)
+    stored = timm.create_model(name.removeprefix("caffe_")).state_dict()
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", lambda *_, **__: dict(stored))
+    encoder = Encoder(EncoderConfig(name, pretrained=True), in_channels=channels)
+    own = encoder.net.state_dict()
+    first = next(iter(own))
+    for key, value in own.items():
+        if key != first or channels == 3:
+            assert torch.equal(value, stored[key]), key
+    assert own[first].shape[1] == channels
+    if channels == 5:  # timm repeats the three filters, and makes them weaker by as much as there are more.
+        repeated = stored[first][:, [0, 1, 2, 0, 1]] * (3 / 5)
+        torch.testing.assert_close(own[first], repeated)
+
+
+def test_weights_that_cannot_be_had(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host\nat all")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
+    with pytest.raises(UserError, match=r"weights of resnet10t cannot be fetched \(no route to host\); connect"):
+        Encoder(EncoderConfig("resnet10t", pretrained=True))
+    with pytest.raises(UserError, match="unet has no pretrained weights"):
+        Encoder(EncoderConfig("unet", pretrained=True))
+
+
+@pytest.mark.parametrize("changes", [{"output_stride": 16}, {"stage": 3}])
+def test_the_caffe_style_is_that_of_the_whole_network(changes):
+    with pytest.raises(UserError, match="output stride 8 and its last stage only"):
+        Encoder(EncoderConfig("caffe_resnet50", **changes))
 
 
 @pytest.mark.parametrize("name", ["unet16", "resnet10t", "caffe_resnet50"])

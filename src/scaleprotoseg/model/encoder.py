@@ -27,6 +27,9 @@ for a number of input channels."""
 CAFFE = "caffe_"
 """Before the name of a timm ResNet: built as in DeepLabv2's Caffe release."""
 
+LAST_STAGE = 4
+"""Of a ResNet, as timm counts; the stem is 0."""
+
 
 class Encoder(nn.Module):
     """Turns pictures into one dense feature map.
@@ -41,7 +44,8 @@ class Encoder(nn.Module):
         net: The network itself; timm's give a list of feature maps, our own give one.
 
     Raises:
-        UserError: If timm has no such model, or it cannot give features at this stride or stage.
+        UserError: If there is no such model, it cannot give features at this stride or stage, or its weights cannot be
+            fetched.
     """
 
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
@@ -49,23 +53,11 @@ class Encoder(nn.Module):
         if config.name in OWN:
             self.channels, build = OWN[config.name]
             self.stride, self._pads, self.net = 1, False, build(in_channels)
+            if config.pretrained:
+                raise UserError(f"network.encoder: {config.name} has no pretrained weights; set pretrained to false")
             return
-        blocks: dict[str, Any] = {} if config.blocks is None else {"layers": config.blocks}
         try:
-            net = cast(
-                FeatureListNet,
-                timm.create_model(
-                    config.name.removeprefix(CAFFE),
-                    pretrained=config.pretrained,
-                    features_only=True,
-                    output_stride=config.output_stride,
-                    out_indices=(config.stage,),
-                    in_chans=in_channels,
-                    **blocks,
-                ),
-            )
-            if config.name.startswith(CAFFE):
-                to_caffe_style(net)
+            net = _timm_features(config, in_channels, pretrained=False)
             self.stride = net.feature_info.reduction()[-1]
             self._pads = _drops_borders(net, in_channels, self.stride)
         except Exception as error:  # timm and its model builders raise many types for one bad name, stride or stage
@@ -74,6 +66,15 @@ class Encoder(nn.Module):
                 f"{config.stage} ({error}); choose a convolutional model from timm.list_models(), or one of "
                 f"{', '.join(OWN)}"
             ) from error
+        if config.pretrained:
+            try:
+                net = _timm_features(config, in_channels, pretrained=True)
+            except Exception as error:  # So do its ways to the weights.
+                reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+                raise UserError(
+                    f"network.encoder: the weights of {config.name} cannot be fetched ({reason}); connect to the "
+                    "network once, or set pretrained to false and name a warm_start"
+                ) from error
         self.net = net
         self.channels = net.feature_info.channels()[-1]
 
@@ -84,6 +85,24 @@ class Encoder(nn.Module):
             images = F.pad(images, (0, -width % self.stride, 0, -height % self.stride))
         features: Tensor | list[Tensor] = self.net(images)
         return features if isinstance(features, Tensor) else features[-1]
+
+
+def _timm_features(config: EncoderConfig, in_channels: int, pretrained: bool) -> FeatureListNet:
+    blocks: dict[str, Any] = {} if config.blocks is None else {"layers": config.blocks}
+    net = timm.create_model(
+        config.name.removeprefix(CAFFE),
+        pretrained=pretrained,
+        features_only=True,
+        output_stride=config.output_stride,
+        out_indices=(config.stage,),
+        in_chans=in_channels,
+        **blocks,
+    )
+    if config.name.startswith(CAFFE):
+        if config.output_stride != 8 or config.stage not in (-1, LAST_STAGE):
+            raise ValueError("the Caffe release has output stride 8 and its last stage only")
+        to_caffe_style(net)
+    return cast(FeatureListNet, net)
 
 
 @torch.no_grad()
