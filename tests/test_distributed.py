@@ -74,13 +74,11 @@ def test_the_scores_are_the_same(home):
 
 
 def test_evaluation_counts_every_picture_once(home, tmp_path):
-    scores = []
-    for devices in ("1", "2"):
-        out = tmp_path / f"{devices}.json"
-        arguments = ("--data", home / "data", "--split", "train", "--out", out, "--devices", devices)
-        assert command("evaluate", home / "one" / "model", *arguments).returncode == 0
-        scores.append(json.loads(out.read_text()))
-    assert scores[0] == scores[1]
+    out = tmp_path / "two.json"
+    done = command("evaluate", home / "one" / "model", "--data", home / "data", "--out", out, "--devices", "2")
+    assert done.returncode == 0, done.stderr
+    two, one = (json.loads(path.read_text()) for path in (out, home / "one" / "metrics.json"))
+    assert two == one | {"seed": None}
 
 
 def test_torchrun_starts_the_processes_as_well(home):
@@ -95,9 +93,7 @@ def test_a_mistake_is_told_once_and_ends_all(home):
     arguments = ("--config", home / "recipe.yaml", "--devices", "2", "--out", home / "uneven")
     done = command("train", *arguments, "--data.batch_size", "3")
     assert done.returncode == 1 and "cannot share" in done.stderr
-    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr
-    done = command("train", "--config", home / "recipe.yaml", "--devices", "2", "--out", home / "one")
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 def test_several_machines_need_an_address(monkeypatch):

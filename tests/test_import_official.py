@@ -181,7 +181,7 @@ def mistakes(home: Path) -> dict[str, tuple[list[str], str]]:
             "has 3 classes but 2 are named, from sky to sea",
         ),
         "other data": ([file, "--data", "scenes", "--root", str(home / "scenes")], "has 3 classes but"),
-        "unknown classes": ([file, "--classes", "cityscape"], "cityscape: neither a file nor one of camvid"),
+        "unknown classes": ([file, "--classes", "cityscape"], "cityscape: neither a file nor one of ade20k, camvid"),
         "no label table": ([file, "--classes", file], "group.pth: cannot be read as YAML"),
         "classes twice": ([file, "--classes", "camvid", "--data", data], "--classes camvid: --data"),
         "no data": ([file, "--data", "camvit"], "did you mean 'camvid'?"),
