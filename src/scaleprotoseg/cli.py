@@ -46,12 +46,13 @@ def run(arguments: Sequence[str]) -> None:
     parsed = parser.instantiate(parser.parse_args(list(arguments)))
     chosen = parsed[parsed.command]
     devices, nodes = chosen.get("devices", 1), chosen.get("num_nodes", 1)
-    if devices * nodes > 1 and "WORLD_SIZE" not in os.environ and not chosen.get("sanity_check"):
-        from scaleprotoseg.distributed import in_processes
+    if devices * nodes > 1 and not chosen.get("sanity_check"):
+        from scaleprotoseg.distributed import in_processes, was_started
 
-        in_processes(run, arguments, devices, nodes)
-    else:
-        commands[parsed.command](chosen)
+        if not was_started():
+            in_processes(run, arguments, devices, nodes)
+            return
+    commands[parsed.command](chosen)
 
 
 def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
@@ -120,6 +121,7 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     sub = add("check-data", _check_data, "Finds what would break a training, before training.")
     _add_data(sub, default_split=None)
+    sub.add_argument("--parts", type=Path, help="where part labels lie: a folder of Panoptic Parts, a keypoints file")
     return parser, commands
 
 
@@ -130,7 +132,7 @@ def _add_bundle(sub: ArgumentParser) -> None:
 def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = True) -> None:
     sub.add_argument("--data", required=required, help="a data set's name, or a folder with images/ and masks/")
     sub.add_argument("--root", type=Path, help="the folder of a named data set")
-    sub.add_argument("--split", default=default_split, help="train, val or test")
+    sub.add_argument("--split", default=default_split, help="train, val, test or what else there is")
 
 
 def _add_devices(sub: ArgumentParser) -> None:
@@ -248,7 +250,7 @@ def _import_official(parsed: Namespace) -> None:
 def _check_data(parsed: Namespace) -> None:
     from scaleprotoseg.pipeline import check_data
 
-    if not check_data(parsed.data, parsed.root, parsed.split):
+    if not check_data(parsed.data, parsed.root, parsed.split, parsed.parts):
         raise SystemExit(1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from typing import TypeVar
@@ -16,17 +16,22 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, spawn
 
 from scaleprotoseg.errors import UserError
 
 _T = TypeVar("_T")
 
 
+def was_started() -> bool:
+    """Whether this process was started as one of several, by :func:`in_processes` or by ``torchrun``."""
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Joins the other processes, if this one was started as one of several, for the length of a block."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if not was_started() or os.environ["WORLD_SIZE"] == "1" or dist.is_initialized():
         yield
         return
     if torch.cuda.is_available():
@@ -79,6 +84,13 @@ def gather(value: _T) -> list[_T]:
     return values  # type: ignore[return-value]  # all are filled
 
 
+def synchronise(tensors: Iterable[Tensor]) -> None:
+    """Gives all processes the main one's values, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
 def average(value: Tensor) -> Tensor:
     """The mean of a floating-point tensor over all processes; no gradient flows through it."""
     if not dist.is_initialized():
@@ -114,10 +126,17 @@ def in_processes(work: Callable[[Sequence[str]], None], arguments: Sequence[str]
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     try:
         spawn(_work, (work, list(arguments), devices, nodes, address, errors), nprocs=devices)  # type: ignore[no-untyped-call]
-    except ProcessExitedException as error:
+    except ProcessException as error:
         if not errors.empty():
             raise UserError(errors.get()) from error
-        raise SystemExit(error.exit_code) from error
+        if not isinstance(error, ProcessExitedException):
+            raise
+        if error.signal_name is None:
+            raise SystemExit(error.exit_code) from error
+        raise UserError(
+            f"process {error.error_index} was ended by {error.signal_name}; if memory ran out, use fewer devices or "
+            "smaller crops"
+        ) from error
 
 
 def _work(

@@ -222,9 +222,9 @@ def import_official(
     )
 
 
-def check_data(data: str, root: Path | None, split: str | None) -> bool:
+def check_data(data: str, root: Path | None, split: str | None, parts: Path | None) -> bool:
     """Examines a data set, prints all faults, and says whether a training would run."""
-    diagnosis = doctor.examine(data, split, root, over_pictures("reading"))
+    diagnosis = doctor.examine(data, split, root, parts, over_pictures("reading"))
     doctor.render(diagnosis, console)
     return not diagnosis.errors
 

@@ -98,6 +98,17 @@ def test_files_that_hold_no_bands(name, tmp_path):
     assert "a.npy" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 9, 5), np.uint16), photometric="rgb", extrasamples=[0, 0])
+
+    def undecodable(*_, **__):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr("tifffile.TiffPage.asarray", undecodable)
+    with pytest.raises(UserError, match=r"a\.tif: its bands, compressed as NONE, cannot be read .*imagecodecs"):
+        read_pixels(tmp_path / "a.tif")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_one_line(content):
     import tempfile

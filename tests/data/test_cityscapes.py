@@ -125,12 +125,13 @@ MEANT = [
 ]
 
 
-def test_parts_are_found_beside_the_labels(tmp_path: Path) -> None:
+def test_parts_of_a_picture(tmp_path: Path) -> None:
     add(tmp_path, "train", "ulm_1", parts=PARTS)
     add(tmp_path, "train", "ulm_2")
     add(tmp_path, "val", "ulm_3")
     add(tmp_path, "test", "ulm_4", label=0)
-    data = open_dataset("cityscapes", "train", tmp_path)
+    given = tmp_path / "gtFinePanopticParts"
+    data = open_dataset("cityscapes", "train", tmp_path, given)
     with_parts, without = pickle.loads(pickle.dumps(data))
     assert data.parts is not None
     meaning = [None, *zip(data.parts.classes, data.parts.names, strict=True)]
@@ -139,8 +140,9 @@ def test_parts_are_found_beside_the_labels(tmp_path: Path) -> None:
     assert with_parts.parts.dtype == np.uint8
     assert [[meaning[part] for part in row] for row in with_parts.parts] == MEANT
     assert without.parts is None
-    assert open_dataset("cityscapes", "val", tmp_path).parts is None
-    assert open_dataset("cityscapes", "test", tmp_path).parts is None
+    # Nobody pays for reading parts that nobody asks for.
+    assert open_dataset("cityscapes", "train", tmp_path).parts is None
+    assert open_dataset("cityscapes", "test", tmp_path, given).parts is None
 
 
 def test_parts_from_elsewhere(tmp_path: Path) -> None:
@@ -160,7 +162,8 @@ def test_parts_from_elsewhere(tmp_path: Path) -> None:
 
 def test_parts_of_another_size(tmp_path: Path) -> None:
     add(tmp_path, "train", "ulm_1", parts=PARTS[:2])
-    (error,) = examine("cityscapes", "train", tmp_path).errors
+    given = tmp_path / "gtFinePanopticParts"
+    (error,) = examine("cityscapes", "train", tmp_path, given).errors
     assert "ulm_1_gtFinePanopticParts.tif: is 4x2 but its picture is 4x3; part masks must match" in error
     with pytest.raises(UserError, match="is 4x2 but its picture is 4x3"):
-        cityscapes(tmp_path, "train")[0]
+        cityscapes(tmp_path, "train", given)[0]

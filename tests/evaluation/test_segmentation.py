@@ -111,6 +111,8 @@ def test_the_papers_input_size_is_measured_beside_the_native_one(monkeypatch):
     render(measure(network, Toys(1)), console)
     assert "at the paper's input size" in console.export_text()
     assert measure(network, Toys(1), paper=False)["protocols"]["paper"] is None
+    own_size = measure(small_network(size=24), Toys(1))["protocols"]
+    assert own_size["native"]["input_size"] == 24 and own_size["paper"] is None
 
 
 def test_sparsity_counts():

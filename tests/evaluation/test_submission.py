@@ -64,4 +64,6 @@ def test_what_cannot_be_submitted_is_refused(tmp_path):
     other.labels = LabelTable.from_json({"classes": ["a", "b"]})
     with pytest.raises(UserError, match="are not the model's"):
         write_submission(small_network(), other, tmp_path / "out")
+    with pytest.raises(UserError, match="is not empty"):
+        write_submission(small_network(), TestSet("voc2012"), tmp_path / "mine.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

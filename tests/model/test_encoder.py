@@ -58,7 +58,8 @@ def test_unet_is_a_unet():
     images = torch.rand(2, 3, 32, 48)
     torch.testing.assert_close(encoder(images), plain_unet(encoder.net, images), rtol=1e-4, atol=1e-5)
     assert (encoder.channels, encoder.stride) == (16, 1)
-    assert encoder(torch.rand(1, 3, 37, 51)).shape == (1, 16, 37, 51)
+    for height, width in ((37, 51), (12, 40), (3, 1)):
+        assert encoder(torch.rand(1, 3, height, width)).shape == (1, 16, height, width)
     assert Encoder(EncoderConfig("unet")).channels == 64
 
 

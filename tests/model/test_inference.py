@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scaleprotoseg.model import inference
-from scaleprotoseg.model.config import EncoderConfig
+from scaleprotoseg.model.config import EncoderConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.encoder import Encoder
 from scaleprotoseg.model.inference import class_map, input_size, logits_of, upsampled_strips
+from scaleprotoseg.model.network import Network
 from tests.model.test_search import small_network
+from tests.toys import LABELS
 
 
 @given(
@@ -79,3 +81,15 @@ def test_any_picture_size_gives_a_class_map_of_that_size(width, height, size):
     network = small_network(size=size)
     image = Image.new("RGB", (width, height), (10, 200, 90))
     assert class_map(logits_of(network, image), width, height).shape == (height, width)
+
+
+@torch.no_grad()
+def test_tiles_of_an_encoder_with_a_cell_more_than_whole_strides(monkeypatch):
+    config = NetworkConfig(EncoderConfig("caffe_resnet26", blocks=(1, 1, 1, 1)), PyramidConfig((1,), channels=4))
+    network = Network(config, LABELS).eval()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 256, 3), dtype=np.uint8))
+    whole = logits_of(network, image)
+    assert whole.shape[1:] == (17, 33)
+    monkeypatch.setattr(inference, "TILE", 128)
+    monkeypatch.setattr(inference, "MARGIN", 128)  # every tile sees the whole picture
+    torch.testing.assert_close(logits_of(network, image), whole, rtol=1e-4, atol=1e-4)

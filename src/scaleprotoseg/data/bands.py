@@ -26,9 +26,9 @@ Pixels = Image.Image | Bands
 def read_pixels(path: Path) -> Pixels:
     """Reads a file as bands if it holds some, else as :func:`~scaleprotoseg.data.images.read_image` does.
 
-    Bands are NumPy files of shape (H, W, N) or (H, W), and TIFF files with more than 8 bits a value, more than four
-    bands, or four of which none is said to be transparency. Whole numbers are divided by the largest their type can
-    hold; fractions must be in 0-1.
+    Bands are NumPy files of shape (H, W, N) or (H, W), and TIFF files of three or more bands with more than 8 bits a
+    value, of more than four bands, or of four of which none is said to be transparency. Whole numbers are divided by
+    the largest their type can hold; fractions must be in 0-1.
 
     Raises:
         UserError: If the file is unreadable, of another shape, or holds fractions outside 0-1.
@@ -89,10 +89,25 @@ def _array(path: Path) -> npt.NDArray[Any] | None:
             transparent = any(extra in (1, 2) for extra in page.extrasamples)
             if bands < 3 or not (deep or bands > 4 or (bands == 4 and not transparent and page.photometric == 2)):
                 return None
-            array = page.asarray()
-            return np.moveaxis(array, 0, -1) if page.planarconfig == 2 else array
-    except Exception:  # Whatever is wrong with it, Pillow's reader says so in one line.
+            return _page(page, path)
+    except UserError:
+        raise
+    except Exception:  # Whatever else is wrong with it, Pillow's reader says so in one line.
         return None
+
+
+def _page(page: Any, path: Path) -> npt.NDArray[Any]:
+    """(H, W, N) values of a page of a TIFF file."""
+    try:
+        array = page.asarray()
+    except Exception as error:  # A missing decoder, or any damage.
+        compression = getattr(page.compression, "name", page.compression)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path}: its bands, compressed as {compression}, cannot be read ({reason}); pip install imagecodecs, or "
+            "save it without compression"
+        ) from error
+    return np.moveaxis(array, 0, -1) if page.planarconfig == 2 else array
 
 
 def _scaled(array: npt.NDArray[Any], path: Path) -> Bands:

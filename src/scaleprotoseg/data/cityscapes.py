@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scaleprotoseg.data.files import PairedFiles, on_disk, pair_folders, require, whole_pairing
+from scaleprotoseg.data.files import PairedFiles, pair_folders, require, whole_pairing
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.parts import PanopticParts, find_part_masks
 
@@ -18,7 +18,7 @@ def cityscapes(root: Path, split: str, parts: Path | None = None) -> PairedFiles
     Args:
         root: Holds ``leftImg8bit/`` and ``gtFine/``.
         split: ``train`` (2975 pictures), ``val`` (500) or ``test`` (1525, without labels: its mask files are empty).
-        parts: The folder ``gtFinePanopticParts``; by default that of the root, if it is there and has this split.
+        parts: The folder ``gtFinePanopticParts``, which has no test split; None for no parts.
 
     Raises:
         UserError: If a folder is missing or pictures, masks and parts do not match.
@@ -29,9 +29,8 @@ def cityscapes(root: Path, split: str, parts: Path | None = None) -> PairedFiles
         masks = require(root / "gtFine" / split, f"unpack gtFine_trainvaltest.zip {_PAGE} into {root}")
     pairing = pair_folders(images, masks, "_leftImg8bit", "_gtFine_labelIds")
     labels = packaged_table("cityscapes")
-    folder = (parts or root / "gtFinePanopticParts") / split
     source = None
-    if parts is not None or on_disk(folder):
-        found = find_part_masks([folder], _PARTS, "_gtFinePanopticParts")
+    if parts is not None and split != "test":
+        found = find_part_masks([parts / split], _PARTS, "_gtFinePanopticParts")
         source = PanopticParts("parts/cityscapes", labels, found)
     return whole_pairing("cityscapes", split, pairing, labels, source)

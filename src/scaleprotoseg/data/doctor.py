@@ -103,6 +103,7 @@ def examine(
     name_or_dir: str,
     split: str | None = None,
     root: Path | None = None,
+    parts: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Diagnosis:
     """Reads every file of a data set and lists all that is wrong with it. Writes nothing.
@@ -111,6 +112,7 @@ def examine(
         name_or_dir: As for :func:`~scaleprotoseg.data.registry.open_dataset`.
         split: The split to examine; None for all that are on disk, of which training needs ``train`` and ``val``.
         root: Where a known data set lies.
+        parts: Where its part labels lie, to be examined too.
         progress: Wraps the indices of all pictures to show progress.
 
     Raises:
@@ -122,7 +124,7 @@ def examine(
     opened = []
     for name in dict.fromkeys((*known, *needed)) if split is None else needed:
         try:
-            opened.append(open_dataset(name_or_dir, name, root))
+            opened.append(open_dataset(name_or_dir, name, root, parts))
         except FaultyDataError as error:
             errors |= dict.fromkeys(error.faults)
             if error.usable is not None:

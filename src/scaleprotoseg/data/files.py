@@ -137,6 +137,9 @@ class PairedFiles(SegmentationDataset):
         self._read = read
         self._part_source = parts
 
+    def __len__(self) -> int:
+        return len(self.pairs)
+
     @property
     def sample_names(self) -> list[str]:
         """Names of all samples, in order."""

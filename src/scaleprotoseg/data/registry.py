@@ -99,7 +99,7 @@ def open_dataset(
         name_or_dir: A name in :data:`READERS`, or the path of a folder with ``images/`` and ``masks/``.
         split: One of :func:`data_splits`.
         root: Where a known data set lies.
-        parts: Where part labels lie, for ``cityscapes`` (the folder gtFinePanopticParts, by default that of the root)
+        parts: Where part labels lie, for ``cityscapes`` (the folder gtFinePanopticParts)
             and ``voc2012`` (the folder of Pascal Panoptic Parts, or a keypoints file).
 
     Raises:

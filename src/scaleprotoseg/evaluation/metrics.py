@@ -40,10 +40,11 @@ def measure(
 
     Returns:
         The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured. ``protocols`` holds the
-        scores at ``native`` size (pictures as they are, the scores at the top) and as in the ``paper``.
+        scores at ``native`` size (as ``predict`` reads pictures; the scores at the top) and as in the ``paper``, each
+        with its ``input_size`` (None: the picture's own).
     """
     scores = score_segmentation(network, dataset, progress=progress)
-    native = _protocol(None, scores)
+    native = _protocol(network.config.input.size, scores)
     iou = {
         name: None if math.isnan(value) else value
         for name, value in zip(network.labels.names, scores.iou.tolist(), strict=True)
@@ -72,9 +73,12 @@ def _paper(
     native: dict[str, Any],
     progress: Callable[[Iterable[int]], Iterable[int]],
 ) -> dict[str, Any] | None:
-    """The scores at the paper's input size (section 4.1); None if the paper has none on this data."""
+    """The scores at the paper's input size (section 4.1).
+
+    None if the paper has none on this data, or the network reads pictures at a size of its own.
+    """
     reader = READERS.get(dataset.name)
-    if reader is None or not reader.paper:
+    if reader is None or not reader.paper or network.config.input.size is not None:
         return None
     if reader.paper_size is None:
         return native

@@ -64,7 +64,7 @@ def write_submission(
     if server is None:
         raise UserError(f"{dataset.name}: has no benchmark server; choose from {', '.join(SERVERS)}")
     require_same_classes(network, dataset)
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is not empty; choose another --out")
     raw = np.zeros(VOID + 1, dtype=np.uint8)
     raw[: len(dataset.labels)] = [ids[0] for ids in dataset.labels.raw_ids]

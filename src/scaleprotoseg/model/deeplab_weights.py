@@ -71,6 +71,9 @@ def load_deeplab_encoder(network: Network, path: str | Path) -> None:
     state = read_state_dict(path)
     named = {encoder_key(name.removeprefix("base.")): tensor for name, tensor in state.items()}
     tensors = {name: tensor for name, tensor in named.items() if name is not None}
+    stem = tensors.get("conv1.weight")
+    if len(config.input.mean) != 3 or (stem is not None and (stem.ndim != 4 or stem.shape[1] != 3)):
+        raise UserError(f"{path}: DeepLab weights read red, green and blue; give network.input three channels")
     if {"conv1.weight", "bn1.running_mean"} <= tensors.keys():
         _expect_normalised_rgb(tensors, config.input.mean, config.input.std)
     fill(network.encoder.net, tensors, path)

@@ -106,7 +106,10 @@ def in_tiles(network: Network, pixels: Pixels, read: Callable[[Tensor], Tensor],
         for left in range(0, width, TILE):
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
             maps = maps_of(tensor[:, y : top + TILE + MARGIN, x : left + TILE + MARGIN])
-            line.append(maps[:, (top - y) // stride :, (left - x) // stride :][:, : TILE // stride, : TILE // stride])
+            # The last tile keeps all its cells: some encoders have one more than whole strides.
+            rows = TILE // stride if top + TILE < height else None
+            columns = TILE // stride if left + TILE < width else None
+            line.append(maps[:, (top - y) // stride :, (left - x) // stride :][:, :rows, :columns])
         lines.append(torch.cat(line, dim=2))
     return torch.cat(lines, dim=1)
 

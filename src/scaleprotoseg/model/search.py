@@ -47,6 +47,7 @@ def nearest_patches(
     dataset: SegmentationDataset,
     k: int = 1,
     own_class: bool = True,
+    once_a_picture: bool = False,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Nearest:
     """Finds every prototype's k nearest patches among all labelled cells of a data set.
@@ -60,6 +61,7 @@ def nearest_patches(
         dataset: Labelled pictures, un-augmented.
         k: Patches per prototype.
         own_class: Only cells labelled with the prototype's class count; else all but void.
+        once_a_picture: Only the nearest patch of each picture counts, so that the k patches show k pictures.
         progress: Wraps the picture indices to show progress.
 
     Raises:
@@ -74,7 +76,7 @@ def nearest_patches(
         torch.zeros(count, k, width, device=device),
     )  # fmt: skip
     for index in progress(share(len(dataset))):
-        _update(best, _patches(network, dataset, index, k, own_class))
+        _update(best, _patches(network, dataset, index, 1 if once_a_picture else k, own_class))
     first, *others = (part.to(device) for part in gather(best.to(torch.device("cpu"))))
     for part in others:
         _update(first, part)

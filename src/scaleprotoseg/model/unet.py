@@ -30,6 +30,9 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) pictures to (B, width, H, W) features."""
+        height, width = images.shape[-2:]
+        smallest = 1 << DEPTH
+        images = F.pad(images, (0, max(0, smallest - width), 0, max(0, smallest - height)))
         levels = [self.stem(images)]
         for down in self.down:
             levels.append(down(F.max_pool2d(levels[-1], 2)))
@@ -40,7 +43,7 @@ class UNet(nn.Module):
             missing = [skip.shape[axis] - features.shape[axis] for axis in (3, 2)]
             features = F.pad(features, [part for size in missing for part in (size // 2, size - size // 2)])
             features = merge(torch.cat([skip, features], dim=1))
-        out: Tensor = self.out(features)
+        out: Tensor = self.out(features)[..., :height, :width]
         return out
 
 

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -20,7 +21,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
-from scaleprotoseg.distributed import gather, is_main, local_world_size, share, wait, world_size
+from scaleprotoseg.distributed import gather, is_main, local_world_size, share, synchronise, wait, world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.deeplab_weights import is_weight_file, load_deeplab_encoder
@@ -35,6 +36,7 @@ from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours
 from scaleprotoseg.training.recipe import Phase, Recipe
+from scaleprotoseg.training.sync import SyncNorms
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +180,10 @@ def _fit(
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
     begun = len(list((folder / "logs").glob(f"{index:02d}-{name}*")))
     version = f"{index:02d}-{name}" + (f"-resumed-{begun}" if begun else "")
+    # Whatever a cluster sets in the environment, places are those that distributed.py knows.
+    plugins: list[Any] = [AtomicCheckpoints(), LightningEnvironment()]
+    if world_size() > 1 and torch.cuda.is_available() and phase.encoder_norm == "free":
+        plugins.append(SyncNorms())  # On CPUs there is none, each process has its own batch statistics.
     trainer = Trainer(
         max_steps=phase.steps,
         max_epochs=-1,
@@ -186,8 +192,6 @@ def _fit(
         devices=local_world_size(),
         num_nodes=world_size() // local_world_size(),
         strategy=DDPStrategy() if world_size() > 1 else "auto",
-        # Batch norm over all devices exists on GPUs only; on CPUs each process has its own batch statistics.
-        sync_batchnorm=world_size() > 1 and torch.cuda.is_available(),
         use_distributed_sampler=False,
         precision=_precision(recipe),
         callbacks=[
@@ -196,7 +200,7 @@ def _fit(
             *callbacks,
         ],
         enable_progress_bar=False,
-        plugins=[AtomicCheckpoints()],
+        plugins=plugins,
         logger=[CSVLogger(folder, "logs", version), TensorBoardLogger(folder, "logs", version)],
         log_every_n_steps=max(1, min(50, phase.steps // 20)),
         enable_model_summary=False,
@@ -210,6 +214,7 @@ def _fit(
     except SystemExit as error:
         raise KeyboardInterrupt from error  # Lightning turns the one into the other
     network.to(fastest_device())
+    synchronise(network.buffers())
 
 
 def _phase_seed(recipe: Recipe, index: int) -> int:
