@@ -98,6 +98,7 @@ class Inspection:
         image: The picture, mode RGB; None if unreadable.
         mask: (H, W) train ids; None if there are none or they cannot be used.
         parts: Its parts, as far as there are any and they can be used.
+        bands: (H, W, N) values in 0-1 of a picture with other bands than red, green and blue.
         faults: What is wrong, one line each.
     """
 

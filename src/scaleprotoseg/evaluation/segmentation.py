@@ -50,7 +50,7 @@ def score_segmentation(
     size: InputSize = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> SegmentationScores:
-    """Predicts every picture at its own size and counts; several processes share the pictures.
+    """Predicts every pixel of every picture and counts; several processes share the pictures.
 
     Args:
         network: In eval mode.

@@ -21,6 +21,8 @@ class InputConfig:
     Attributes:
         size: Pictures are resized to this before the network sees them: one number is the length of the shorter
             side, two numbers are (height, width), None keeps every picture at its own size.
+        scales: Factors at which the picture is read once more; the pyramid map is the largest value of all readings
+            (paper, section 4.1).
         mean: Channel means taken off, in 0-1; as many as the network has input channels. One channel reads the
             brightness of pictures, more than three read files with as many bands.
         std: Channel deviations divided by, in 0-1.

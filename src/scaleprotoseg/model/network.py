@@ -86,7 +86,7 @@ class Network(nn.Module):
             images: (B, 3, H, W) floats in 0-1; the network normalises them itself.
 
         Returns:
-            An :class:`Output`; logits (B, C, h, w), h = ceil(H / output stride).
+            An :class:`Output`; logits (B, C, h, w), h = ceil(H / output stride) or one more.
 
         Raises:
             UserError: If the shape does not fit.
