@@ -50,6 +50,13 @@ def test_a_recipe_that_starts_from_a_model(values, capsys):
     assert "time: at least" in capsys.readouterr().out
 
 
+def test_neighbours_are_found_in_the_few_pictures_there_are(values, capsys):
+    pruning = {"neighbours": {"do": "prune-by-neighbours", "neighbours": 6, "agreeing": 3}}
+    phases = {name: values["phases"][name] for name in ("joint", "projection")} | pruning
+    sanity_check(make_recipe(**values | {"phases": phases}))
+    assert "neighbours" in capsys.readouterr().out
+
+
 def test_the_estimate_is_steps_times_the_time_of_one(values, monkeypatch, capsys):
     clock = iter(range(10_000))
     monkeypatch.setattr(sanity.time, "perf_counter", lambda: float(next(clock)))

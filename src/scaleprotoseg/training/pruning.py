@@ -13,6 +13,9 @@ from scaleprotoseg.model.search import nearest_patches
 
 log = logging.getLogger(__name__)
 
+NAMED = 8
+"""Classes without prototypes that a warning names; the others are counted."""
+
 
 def prune_by_neighbours(
     network: Network,
@@ -46,6 +49,9 @@ def prune_by_neighbours(
     empty = sorted(set(classes.tolist()) - set(classes[keep].tolist()))
     log.info("%d of %d prototypes stay", len(keep), len(classes))
     if empty:
-        names = ", ".join(network.labels.names[index] for index in empty)
-        log.warning("no prototype is left of %s: no pixel can look like them any more", names)
+        names = [network.labels.names[index] for index in empty]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        log.warning(
+            "no prototype is left of %s%s: no pixel can look like them any more", ", ".join(names[:NAMED]), more
+        )
     network.replace_head(head.select(keep), [network.sources[index] for index in keep.tolist()])
