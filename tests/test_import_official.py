@@ -210,7 +210,7 @@ def test_pictures_without_masks_are_no_sources(home, tmp_path, capsys):
     (data / "masks" / "toy-0.png").unlink()
     arguments = ["--data", data, "--split", "test", "--out", tmp_path / "out"]
     assert run("import-official", home / "group.pth", *arguments) == 1
-    assert "toy-0: has no mask; choose a split with masks" in capsys.readouterr().err
+    assert "toy-0 has no mask; choose a split with a mask for every picture" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
