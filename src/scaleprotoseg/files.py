@@ -39,6 +39,16 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def require_empty(folder: Path) -> None:
+    """Refuses a place for a new folder that holds something already.
+
+    Raises:
+        UserError: If it is a file, or a folder that is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is not empty; choose another --out")
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside its place, then moves it there; parents are made.
 

@@ -29,7 +29,7 @@ from scaleprotoseg.evaluation.submission import write_submission
 from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
-from scaleprotoseg.files import write_file
+from scaleprotoseg.files import require_empty, write_file
 from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
@@ -81,16 +81,17 @@ def _train(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
     if is_main():
         _claim(folder, recipe, resume)
 
+    last = list(recipe.phases)[-1]
+
     def after_phase(name: str, network: Network) -> None:
-        last = name == list(recipe.phases)[-1]
         progress = over_pictures(f"measuring after {name}")
-        phases[name] = measure(network, validation, recipe.seed, paper=last, progress=progress)
+        phases[name] = measure(network, validation, recipe.seed, paper=name == last, progress=progress)
         log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
         if is_main():
             _write_metrics(history, phases)
 
     run_phases(network, done, recipe, training, folder, after_phase)
-    metrics: dict[str, Any] = phases[list(recipe.phases)[-1]]
+    metrics: dict[str, Any] = phases[last]
     if is_main():
         network.save_pretrained(folder / "model")
         _write_metrics(folder / "metrics.json", metrics)
@@ -204,8 +205,7 @@ def import_official(
     Raises:
         UserError: If the checkpoint cannot be imported, does not have these classes, or the folder is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: is not empty; choose another --out")
+    require_empty(folder)
     if data is None:
         network = load_official(file, named_table(classes) if classes else None)
     elif classes is None:

@@ -12,14 +12,12 @@ from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import VOID, packaged_table
 from scaleprotoseg.data.registry import data_splits, open_dataset
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "layout-samples" / "ADEChallengeData2016"
-    if not path.is_dir():
-        pytest.skip(f"no ADE20K at {path}")
-    return path
+    return present(real_data / "layout-samples" / "ADEChallengeData2016")
 
 
 def test_classes_are_the_official_objects(root: Path) -> None:

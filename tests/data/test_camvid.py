@@ -9,16 +9,14 @@ from PIL import Image
 from scaleprotoseg.data.camvid import camvid
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 NAMES = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
 
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "camvid"
-    if not path.is_dir():
-        pytest.skip(f"no CamVid at {path}")
-    return path
+    return present(real_data / "camvid")
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101), ("test", 233)])

@@ -13,6 +13,7 @@ from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import VOID, packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 LABEL_IDS = {
     "road": 7,
@@ -39,10 +40,7 @@ LABEL_IDS = {
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "layout-samples" / "cityscapes"
-    if not path.is_dir():
-        pytest.skip(f"no Cityscapes at {path}")
-    return path
+    return present(real_data / "layout-samples" / "cityscapes")
 
 
 def add(root: Path, split: str, name: str, label: int | None = 26, parts: np.ndarray | None = None) -> None:

@@ -12,6 +12,7 @@ from scaleprotoseg.data.doctor import examine
 from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.registry import open_dataset
+from tests.real import present
 
 OFFICIAL = {0: "person", 11: "street sign", 25: "hat", 90: "hair brush", 91: "banner", 148: "road", 181: "wood"}
 """Some lines of the official labels.txt, whose ids are one higher than the values in the masks."""
@@ -19,10 +20,7 @@ OFFICIAL = {0: "person", 11: "street sign", 25: "hat", 90: "hair brush", 91: "ba
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "layout-samples" / "cocostuff"
-    if not path.is_dir():
-        pytest.skip(f"no COCO-Stuff at {path}")
-    return path
+    return present(real_data / "layout-samples" / "cocostuff")
 
 
 def test_train_ids_are_the_official_ids() -> None:

@@ -14,6 +14,7 @@ from scaleprotoseg.data.doctor import Diagnosis, examine, render
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.registry import READERS, Reader
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 TABLE = "classes: [road, car, bus]"
 
@@ -212,9 +213,7 @@ def test_data_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_real_camvid_is_sound(real_data: Path) -> None:
-    if not (real_data / "camvid").is_dir():
-        pytest.skip(f"no CamVid at {real_data / 'camvid'}")
-    diagnosis = examine("camvid", "val", real_data / "camvid")
+    diagnosis = examine("camvid", "val", present(real_data / "camvid"))
     assert diagnosis.errors == ()
     assert diagnosis.warnings == ()
     assert diagnosis.splits[0].images == 101

@@ -12,14 +12,12 @@ from PIL import Image
 from scaleprotoseg.data.isbi_em import IsbiEm
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "isbi2012"
-    if not path.is_dir():
-        pytest.skip(f"no EM stack at {path}")
-    return path
+    return present(real_data / "isbi2012")
 
 
 def write_stack(path: Path, slices: int, value: int = 255, size: tuple[int, int] = (8, 6)) -> None:

@@ -10,6 +10,7 @@ from scaleprotoseg.data.keypoints import Keypoints
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 LABELS = packaged_table("voc2012")
 
@@ -92,8 +93,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_animals_of_pascal(real_data: Path, split: str) -> None:
     folder = real_data / "voc2012-subset"
     path = folder / "animal_keypoints.json"
-    if not path.is_file():
-        pytest.skip(f"no keypoints at {path}")
+    present(path)
     raw = json.loads(path.read_text())
     data = open_dataset("voc2012", split, folder / "VOCdevkit" / "VOC2012", parts=path)
     assert data.parts is not None

@@ -12,6 +12,7 @@ from scaleprotoseg.data.labels import VOID, pack_colors, packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.data.voc2012 import AUGMENTED_LISTS, voc2012
 from scaleprotoseg.errors import UserError
+from tests.real import present
 
 
 def official_color(value: int) -> tuple[int, ...]:
@@ -23,10 +24,7 @@ def official_color(value: int) -> tuple[int, ...]:
 
 @pytest.fixture(scope="module")
 def root(real_data: Path) -> Path:
-    path = real_data / "voc2012-subset" / "VOCdevkit" / "VOC2012"
-    if not path.is_dir():
-        pytest.skip(f"no VOC 2012 at {path}")
-    return path
+    return present(real_data / "voc2012-subset" / "VOCdevkit" / "VOC2012")
 
 
 def layout(root: Path, lists: dict[str, str], masks: dict[str, str]) -> Path:

@@ -14,7 +14,7 @@ from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.segmentation import require_same_classes
-from scaleprotoseg.files import replacing_folder
+from scaleprotoseg.files import replacing_folder, require_empty
 from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
 
@@ -64,8 +64,7 @@ def write_submission(
     if server is None:
         raise UserError(f"{dataset.name}: has no benchmark server; choose from {', '.join(SERVERS)}")
     require_same_classes(network, dataset)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: is not empty; choose another --out")
+    require_empty(folder)
     raw = np.zeros(VOID + 1, dtype=np.uint8)
     raw[: len(dataset.labels)] = [ids[0] for ids in dataset.labels.raw_ids]
     palette = np.zeros((256, 3), dtype=np.uint8)

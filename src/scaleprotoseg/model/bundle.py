@@ -56,7 +56,7 @@ def save(network: Network, folder: Path) -> None:
         except SafetensorError as error:
             raise UserError(f"{folder}: cannot be written ({error}); choose another place") from error
         if network.prototypes is not None:
-            _save_prototypes(network, new)
+            _save_prototypes(network, network.prototypes, new)
 
 
 def load(name: str | Path, **hub_arguments: Any) -> Network:
@@ -143,9 +143,7 @@ def load_encoder(network: Network, name: str | Path) -> None:
         ) from error
 
 
-def _save_prototypes(network: Network, folder: Path) -> None:
-    layer = network.prototypes
-    assert layer is not None
+def _save_prototypes(network: Network, layer: PrototypeLayer, folder: Path) -> None:
     (folder / "prototypes").mkdir()
     entries = []
     for index, source in enumerate(network.sources):

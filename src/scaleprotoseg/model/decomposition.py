@@ -23,7 +23,6 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import class_map, in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.source import Source
 
 
@@ -218,9 +217,7 @@ def explain(network: Network, image: str | Path | Image.Image | np.ndarray) -> P
     Raises:
         UserError: If the picture is unreadable or the network has no prototypes.
     """
-    require_prototypes(network)
-    head = network.head
-    assert isinstance(head, (PrototypeHead, GroupHead))
+    head = require_prototypes(network)
     pixels = _pixels(image)
     similarities = in_tiles(network, pixels, lambda tile: network(tile).similarities)[None].double()
     # Scores can be in the thousands: added up again in double precision, their sums come out to 1e-4.

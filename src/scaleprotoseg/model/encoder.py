@@ -51,10 +51,10 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
         super().__init__()
         if config.name in OWN:
-            self.channels, build = OWN[config.name]
-            self.stride, self._pads, self.net = 1, False, build(in_channels)
             if config.pretrained:
                 raise UserError(f"network.encoder: {config.name} has no pretrained weights; set pretrained to false")
+            self.channels, build = OWN[config.name]
+            self.stride, self._pads, self.net = 1, False, build(in_channels)
             return
         try:
             net = _timm_features(config, in_channels, pretrained=False)

@@ -15,8 +15,9 @@ from scaleprotoseg.data.bands import Pixels, to_channels
 from scaleprotoseg.distributed import world_size
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import InputConfig, InputSize
+from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeLayer
+from scaleprotoseg.model.prototypes import PrototypeHead
 
 TILE = 1024
 """Side of a tile in pixels; larger pictures are read tile by tile."""
@@ -151,15 +152,15 @@ def _upsample_rows(logits: Tensor, width: int, height: int, top: int, bottom: in
     return F.interpolate(lines, size=width, mode="linear", align_corners=False)
 
 
-def require_prototypes(network: Network) -> PrototypeLayer:
-    """The network's prototype layer; refuses a black box.
+def require_prototypes(network: Network) -> PrototypeHead | GroupHead:
+    """The network's head with prototypes; refuses a black box.
 
     Raises:
         UserError: If the network has none.
     """
-    if network.prototypes is None:
+    if not isinstance(network.head, (PrototypeHead, GroupHead)):
         raise UserError(
             f"{network.method} has no prototypes, so there is nothing to explain with; use a model trained "
             "with protoseg or scaleprotoseg"
         )
-    return network.prototypes
+    return network.head

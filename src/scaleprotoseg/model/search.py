@@ -67,7 +67,7 @@ def nearest_patches(
     Raises:
         UserError: If the network has no prototypes, or a picture no mask.
     """
-    prototypes = require_prototypes(network)
+    prototypes = require_prototypes(network).prototypes
     device, count, width = network.mean.device, len(prototypes), prototypes.vectors.shape[1]
     empty = torch.full((count, k), -1, device=device)
     best = Nearest(
@@ -85,7 +85,7 @@ def nearest_patches(
 
 def _patches(network: Network, dataset: SegmentationDataset, index: int, k: int, own_class: bool) -> Nearest:
     """The k best patches of one picture, on its own."""
-    prototypes = require_prototypes(network)
+    prototypes = require_prototypes(network).prototypes
     sample = dataset[index]
     mask = torch.from_numpy(require_mask(dataset, sample))
     device = network.mean.device

@@ -31,8 +31,7 @@ def project(
         dataset: Training pictures, un-augmented.
         progress: Wraps the picture indices to show progress.
     """
-    require_prototypes(network)
-    head = network.head
+    head = require_prototypes(network)
     assert isinstance(head, PrototypeHead)
     layer = head.prototypes
     nearest = nearest_patches(network, dataset, progress=progress)
@@ -41,7 +40,6 @@ def project(
         layer.vectors[found] = nearest.latent[found, 0]
     keep, into = _distinct(nearest, layer.prototype_class.tolist(), layer.prototype_scale.tolist())
     sources = _sources(network, dataset, nearest, keep)
-    _warn_of_lost(sources)
     network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
 
 
@@ -56,14 +54,7 @@ def find_sources(
         progress: Wraps the picture indices to show progress.
     """
     nearest = nearest_patches(network, dataset, progress=progress)
-    network.sources = _sources(network, dataset, nearest, list(range(len(require_prototypes(network)))))
-    _warn_of_lost(network.sources)
-
-
-def _warn_of_lost(sources: list[Source | None]) -> None:
-    lost = sum(source is None for source in sources)
-    if lost:
-        log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
+    network.sources = _sources(network, dataset, nearest, list(range(len(network.sources))))
 
 
 def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[list[int], list[int]]:
@@ -83,8 +74,7 @@ def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[
 
 def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]) -> list[Source | None]:
     """The source of every kept prototype; each picture is read once."""
-    layer = network.prototypes
-    assert layer is not None
+    layer = require_prototypes(network).prototypes
     dilations = network.config.pyramid.dilations
     shrunk = min((1.0, *network.config.input.scales))  # A cell may come from the smallest reading of its picture.
     sources: dict[int, Source | None] = dict.fromkeys(keep)
@@ -106,4 +96,7 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
                 distance=float(nearest.distance[index, 0]),
                 picture=crop_png(sample.image, window),
             )
+    lost = sum(source is None for source in sources.values())
+    if lost:
+        log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
     return [sources[index] for index in keep]

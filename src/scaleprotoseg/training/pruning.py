@@ -49,9 +49,7 @@ def prune_by_neighbours(
     empty = sorted(set(classes.tolist()) - set(classes[keep].tolist()))
     log.info("%d of %d prototypes stay", len(keep), len(classes))
     if empty:
-        names = [network.labels.names[index] for index in empty]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.warning(
-            "no prototype is left of %s%s: no pixel can look like them any more", ", ".join(names[:NAMED]), more
-        )
+        names = ", ".join(network.labels.names[index] for index in empty[:NAMED])
+        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+        log.warning("no prototype is left of %s%s: no pixel can look like them any more", names, more)
     network.replace_head(head.select(keep), [network.sources[index] for index in keep.tolist()])
