@@ -6,7 +6,6 @@ import re
 import tempfile
 
 import pytest
-import torch
 import yaml
 
 from scaleprotoseg import sanity
@@ -73,7 +72,6 @@ def test_operations_are_counted(values, monkeypatch):
     counted = {}
     monkeypatch.setattr(sanity, "_print", lambda recipe, dataset, costs, *_: counted.update(costs))
     sanity_check(make_recipe(**values))
-    torch.manual_seed(0)
     # Training everything costs about three times a forward pass, training groups little more than one.
     assert 2.0 < counted["joint"].flop / counted["groups"].flop < 3.5
 

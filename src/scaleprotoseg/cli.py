@@ -181,11 +181,10 @@ def _recipe(arguments: Sequence[str]) -> Recipe:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action=RecipeFile)
     parser.add_class_arguments(Recipe)
-    return _as_recipe(parser, parser.parse_args(list(arguments)))
+    return _as_recipe(parser.instantiate(parser.parse_args(list(arguments))))
 
 
-def _as_recipe(parser: ArgumentParser, parsed: Namespace) -> Recipe:
-    values = parser.instantiate(parsed)
+def _as_recipe(values: Namespace) -> Recipe:
     return Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
 
 
@@ -200,7 +199,7 @@ def _demo(parsed: Namespace) -> None:
 
 
 def _train(parsed: Namespace) -> None:
-    recipe = Recipe(**{field.name: parsed[field.name] for field in fields(Recipe)})
+    recipe = _as_recipe(parsed)
     if parsed.sanity_check:
         from scaleprotoseg.sanity import sanity_check
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleprotoseg.data.dataset import PartTable
-from scaleprotoseg.data.files import PartLabels, list_pictures, on_disk
+from scaleprotoseg.data.files import PartLabels, list_pictures, require
 from scaleprotoseg.data.images import read_mask
 from scaleprotoseg.data.labels import LabelTable, packaged_yaml
 from scaleprotoseg.errors import UserError
@@ -82,9 +82,7 @@ def find_part_masks(folders: Iterable[Path], remedy: str, tail: str = "") -> dic
     """
     masks: dict[str, Path] = {}
     for folder in folders:
-        if not on_disk(folder):
-            raise UserError(f"{folder}: is missing; {remedy}")
-        found, faults = list_pictures(folder, tail)
+        found, faults = list_pictures(require(folder, remedy), tail)
         if faults:
             raise UserError(faults[0])
         if not found:

@@ -100,7 +100,6 @@ def _taken_apart(path: Path, root: SavedModule) -> SavedModules:
         if id(module) in seen:
             continue  # Twice the same module has its weights under its first name, as in torch.
         seen.add(id(module))
-        assert module.state is not None
         own = {key: value for key, value in module.state.items() if not key.startswith("_")}
         given = {**(module.state.get("_parameters") or {}), **(module.state.get("_buffers") or {}), **own}
         entries += len(given) + len(module.state["_modules"])

@@ -165,7 +165,7 @@ class _Machine:
         """The one value left."""
         (root,) = self.stack
         for module in self.modules:
-            if module.state is None:
+            if not module.state:
                 raise RefusedError(f"makes a {described(module.kind)} that is no module")
         return root
 
@@ -216,12 +216,7 @@ def _build(target: Any, state: Any) -> None:
     """Gives a module its attributes; what state dicts carry beside their items (``_metadata``) is passed over."""
     if type(target) is dict and type(state) is dict:
         return
-    if (
-        not isinstance(target, SavedModule)
-        or type(state) is not dict
-        or "_modules" not in state
-        or target.state is not None
-    ):
+    if not isinstance(target, SavedModule) or target.state or type(state) is not dict or "_modules" not in state:
         kind = target.kind if isinstance(target, SavedModule) else target
         raise RefusedError(f"wants to set the state of {described(kind)}")
     target.state = state

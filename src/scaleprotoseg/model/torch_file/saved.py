@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,11 +24,11 @@ class SavedModule:
 
     Attributes:
         kind: The class the pickle names.
-        state: Its attributes; None until the pickle gives them.
+        state: Its attributes; empty until the pickle gives them.
     """
 
     kind: Name
-    state: dict[str, Any] | None = None
+    state: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False, repr=False)
