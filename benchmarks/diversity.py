@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scaleprotoseg.model.prototypes import PrototypeLayer
-from scaleprotoseg.training.losses import Diversity
+from scaleprotoseg.training.losses import Diversity, OwnPrototypes
 
 SIZES = {
     # name: batch, height, width, classes, classes present; 4 scales, 3 prototypes per class and scale
@@ -74,7 +74,7 @@ def main() -> None:
         kinds = layer.prototype_class, layer.prototype_scale
         labels = labels_in_blocks(batch, height, width, present, generator)
         values = 10 * torch.rand(batch, len(layer), height, width, generator=generator)
-        fast = Diversity(*kinds, classes)
+        fast = Diversity(OwnPrototypes(*kinds, classes))
 
         exact = [values.double().requires_grad_() for _ in range(2)]
         losses = [by_loops(exact[0], labels, *kinds), fast(exact[1], labels)]

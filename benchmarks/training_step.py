@@ -20,7 +20,7 @@ from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.losses import Diversity, cross_entropy
+from scaleprotoseg.training.losses import Diversity, OwnPrototypes, cross_entropy
 
 HEADS = {
     "ScaleProtoSeg, stage 1": HeadConfig("prototypes"),
@@ -33,7 +33,8 @@ def step_of(network: Network, images: torch.Tensor, masks: torch.Tensor) -> Call
     """One optimizer step on fixed pictures, with the losses of joint training."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     layer = network.prototypes
-    diversity = None if layer is None else Diversity(layer.prototype_class, layer.prototype_scale, len(network.labels))
+    classes = len(network.labels)
+    diversity = layer and Diversity(OwnPrototypes(layer.prototype_class, layer.prototype_scale, classes))
 
     def step() -> None:
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from scaleprotoseg.model.groups import GroupHead, project_to_simplex
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead, PrototypeLayer
 from scaleprotoseg.model.search import nearest_patches
-from scaleprotoseg.training.losses import Diversity, cross_entropy, foreign_l1, group_entropy
+from scaleprotoseg.training.losses import Diversity, OwnPrototypes, cross_entropy, foreign_l1, group_entropy
 
 
 def stage1(golden) -> PrototypeHead:
@@ -44,7 +44,7 @@ def test_stage1_losses(golden):
 def test_diversity_and_its_gradient(golden):
     layer = stage1(golden).prototypes
     distances = golden["stage1.distances"].clone().requires_grad_()
-    loss = Diversity(layer.prototype_class, layer.prototype_scale, 5)(distances, golden.labels)
+    loss = Diversity(OwnPrototypes(layer.prototype_class, layer.prototype_scale, 5))(distances, golden.labels)
     loss.backward()
     golden.check(loss, "stage1.diversity")
     golden.check(distances.grad, "stage1.diversity_grad")

@@ -15,11 +15,11 @@ from scaleprotoseg.training.projection import project
 from tests.toys import LABELS, Toys, picture
 
 
-def small_network(**changes) -> Network:
+def small_network(fuse="keep", **changes) -> Network:
     torch.manual_seed(0)
     config = NetworkConfig(
         EncoderConfig("resnet10t", stage=2),
-        PyramidConfig((1, 2), channels=8),
+        PyramidConfig((1, 2), channels=8, fuse=fuse),
         HeadConfig(prototypes=2),
         InputConfig(**changes),
     )

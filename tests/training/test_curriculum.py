@@ -17,6 +17,7 @@ from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
 from scaleprotoseg.training.recipe import Recipe
 from tests.toys import Toys, recipe_values
+from tests.training.test_tied import latents_at_sources
 
 
 def make_recipe(**changes) -> Recipe:
@@ -161,3 +162,41 @@ def test_same_seed_same_weights_other_seed_others(uncut, tmp_path):
         assert torch.equal(value, again.state_dict()[key]), key
     other, _ = trained(make_recipe(seed=1), tmp_path / "other")
     assert not torch.equal(other.encoder.net.conv1[0].weight, again.encoder.net.conv1[0].weight)
+
+
+def tied_phases() -> dict:
+    """Twins in joint training, then tied prototypes and groups on a store."""
+    phases = recipe_values()["phases"]
+    twins = {"noise": 0.2, "invariance": 1.0, "redundancy": 0.5}
+    rates = {"pyramid": 0.01, "classifier": 0.01}
+    return {
+        "joint": {**phases["joint"], "steps": 8, **twins},
+        "projection": {"do": "project"},
+        "grouping": {"do": "group", "groups": 2},
+        "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, **twins},
+        "pruning": {"do": "prune"},
+        "last": {"steps": 8, "learning_rates": rates, "tied": True, **twins},
+    }
+
+
+@pytest.fixture(scope="module")
+def uncut_tied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tied")
+    return folder, *trained(make_recipe(phases=tied_phases(), store={"views": 2}), folder)
+
+
+def test_tied_prototypes_end_as_training_patches_and_pruned_weights_stay_away(uncut_tied):
+    folder, network, states = uncut_tied
+    assert not torch.equal(states["tied"]["pyramid.branches.0.weight"], states["grouping"]["pyramid.branches.0.weight"])
+    torch.testing.assert_close(latents_at_sources(network, Toys()), network.prototypes.vectors, atol=1e-5, rtol=1e-4)
+    assert torch.equal(states["pruning"]["head.weights"], states["last"]["head.weights"])
+    assert not (folder / "features").exists()
+
+
+@pytest.mark.parametrize(("phase", "step"), [("joint", 5), ("tied", 5), ("last", 5)])
+def test_a_cut_off_run_with_noise_and_a_store_ends_as_an_uncut_one(uncut_tied, phase, step, tmp_path, monkeypatch):
+    recipe = make_recipe(phases=tied_phases(), store={"views": 2})
+    cut_off(recipe, phase, step, tmp_path, monkeypatch)
+    network, _ = trained(recipe, tmp_path)
+    for key, value in uncut_tied[1].state_dict().items():
+        assert torch.equal(value, network.state_dict()[key]), key

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.encoder import Encoder
-from scaleprotoseg.training.losses import Diversity
+from scaleprotoseg.training.losses import Diversity, OwnPrototypes
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
+from scaleprotoseg.training.stem import Stem, level_of
 from scaleprotoseg.training.sync import SyncNorms
 from tests.model.test_search import small_network
 from tests.toys import Toys
@@ -20,7 +21,8 @@ from tests.toys import Toys
 def test_the_loss_is_the_mean_over_all_readings_of_a_picture(monkeypatch):
     network, sample = small_network(scales=(0.5, 0.75)), Toys(1)[0]
     phase = Phase(steps=1, learning_rates={"encoder": 1.0}, diversity=0.25, foreign_l1=0.01)
-    module = FitModule(network, phase, LossConfig(), None, None, DataConfig()).eval()
+    stem = Stem(network, level_of(network, phase))
+    module = FitModule(network, phase, LossConfig(), None, stem, None, DataConfig()).eval()
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
     images = torch.tensor(list(sample.image.tobytes()), dtype=torch.uint8).view(1, 40, 48, 3).permute(0, 3, 1, 2)
     masks = torch.from_numpy(sample.mask)[None]
@@ -32,7 +34,9 @@ def test_the_loss_is_the_mean_over_all_readings_of_a_picture(monkeypatch):
         output = network.head(maps)
         labels = resize_labels(masks, maps.shape[-2:]).long()
         expected += F.cross_entropy(output.logits, labels, ignore_index=255)
-        expected += 0.25 * Diversity(layer.prototype_class, layer.prototype_scale, 3)(output.distances, labels)
+        expected += 0.25 * Diversity(OwnPrototypes(layer.prototype_class, layer.prototype_scale, 3))(
+            output.distances, labels
+        )
     foreign = network.head.classifier[layer.prototype_class != torch.arange(3)[:, None]].abs().sum()
     expected = expected / 4 + 0.01 * foreign
     torch.testing.assert_close(module.training_step((images, masks), 0), expected)

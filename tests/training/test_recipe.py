@@ -27,6 +27,17 @@ REFUSED = {
         {"phases": {"a": FIT, "b": PROJECT, "c": GROUP, "d": {"steps": 3, "learning_rates": {"prototypes": 0.1}}}},
         "phases.d: training prototypes after projection",
     ),
+    "twins without noise": ({"phases": {"a": {**FIT, "invariance": 1.0}}}, "phases.a: invariance and redundancy"),
+    "tied without patches": (
+        {"phases": {"a": FIT, "b": {"steps": 3, "learning_rates": {"pyramid": 0.1}, "tied": True}}},
+        "phases.b: tied prototypes are training patches",
+    ),
+    "tied to a moving encoder": (
+        {"phases": {"a": FIT, "b": PROJECT, "c": {**FIT, "tied": True}}},
+        "phases.c: tied prototypes are training patches",
+    ),
+    "negative views": ({"store": {"views": -1}}, "store is -1 views"),
+    "no disk": ({"store": {"views": 1, "gib": 0.0}}, "views in 0.0 GiB"),
     "late projection": ({"phases": {"a": FIT, "b": GROUP, "c": PROJECT}}, "phases.c: cannot project after grouping"),
     "impossible agreement": (
         {"phases": {"a": FIT, "b": {"do": "prune-by-neighbours", "neighbours": 2}}},

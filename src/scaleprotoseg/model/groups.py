@@ -115,10 +115,12 @@ class GroupHead(nn.Module):
         """(B, S * D, h, w) pyramid map before the sigmoid to a full :class:`Output`."""
         with torch.autocast(pyramid.device.type, enabled=False):
             distances = self.prototypes(torch.sigmoid(pyramid.float()))
-            similarities = similarity(distances)
-            groups = self.activations(similarities)
-            logits = F.conv2d(groups, self.classifier[:, :, None, None])
-        return Output(logits, groups, similarities, distances)
+            return self.decide(similarity(distances), distances)
+
+    def decide(self, similarities: Tensor, distances: Tensor | None = None) -> Output:
+        """(B, P, h, w) similarities, and the distances they came from, to a full :class:`Output`."""
+        groups = self.activations(similarities)
+        return Output(F.conv2d(groups, self.classifier[:, :, None, None]), groups, similarities, distances)
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -77,7 +77,13 @@ def logits_of(network: Network, pixels: Pixels, size: InputSize = None) -> Tenso
     return in_tiles(network, pixels, lambda tile: network(tile).logits, size)
 
 
-def in_tiles(network: Network, pixels: Pixels, read: Callable[[Tensor], Tensor], size: InputSize = None) -> Tensor:
+def in_tiles(
+    network: Network,
+    pixels: Pixels,
+    read: Callable[[Tensor], Tensor],
+    size: InputSize = None,
+    alter: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """What a network reads from a whole picture, with bounded memory.
 
     Pictures larger than ``TILE`` are read in tiles whose cells coincide with those of the whole picture; each
@@ -88,11 +94,14 @@ def in_tiles(network: Network, pixels: Pixels, read: Callable[[Tensor], Tensor],
         pixels: A picture of any size.
         read: Takes a (1, channels, H, W) float picture in 0-1, gives (1, N, h, w) maps at feature resolution.
         size: What the picture is resized to before the network sees it; None = the network's input size.
+        alter: Changes the whole (channels, H, W) picture in 0-1 before it is read, as noise or a mask does.
 
     Returns:
         (N, h, w) float32 maps on the CPU.
     """
     tensor = to_tensor(pixels, network.config.input, size)
+    if alter is not None:
+        tensor = alter(tensor)
     height, width = tensor.shape[-2:]
 
     def maps_of(tile: Tensor) -> Tensor:

@@ -113,11 +113,20 @@ class Network(nn.Module):
             Maps (B, S * D, h, w), each at its own resolution; the last is the one that counts. Just that one without
             further scales (paper, section 4.1; Chen et al., 2017, section 4.1.2).
         """
+        return self.read(self.features(images))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The encoder's (B, channels, h, w) features of pictures in 0-1, and of each further scale they are read at."""
         normal = (images - self.mean) / self.std
-        readings: list[Tensor] = [self.pyramid(self.encoder(normal))]
-        for scale in self.config.input.scales:
-            scaled = F.interpolate(normal, scale_factor=scale, mode="bilinear", align_corners=False)
-            readings.append(self.pyramid(self.encoder(scaled)))
+        further = (
+            F.interpolate(normal, scale_factor=scale, mode="bilinear", align_corners=False)
+            for scale in self.config.input.scales
+        )
+        return [self.encoder(image) for image in (normal, *further)]
+
+    def read(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The pyramid maps of such :meth:`features`, as :meth:`readings` gives them."""
+        readings: list[Tensor] = [self.pyramid(maps) for maps in features]
         if len(readings) > 1:
             size = readings[0].shape[-2:]
             same = [F.interpolate(maps, size=size, mode="bilinear", align_corners=False) for maps in readings[1:]]

@@ -124,9 +124,11 @@ class PrototypeHead(nn.Module):
         """(B, S * D, h, w) pyramid map before the sigmoid to an :class:`Output` without groups."""
         with torch.autocast(pyramid.device.type, enabled=False):
             distances = self.prototypes(torch.sigmoid(pyramid.float()))
-            similarities = similarity(distances)
-            logits = F.conv2d(similarities, self.classifier[:, :, None, None])
-        return Output(logits, None, similarities, distances)
+            return self.decide(similarity(distances), distances)
+
+    def decide(self, similarities: Tensor, distances: Tensor | None = None) -> Output:
+        """(B, P, h, w) similarities, and the distances they came from, to an :class:`Output` without groups."""
+        return Output(F.conv2d(similarities, self.classifier[:, :, None, None]), None, similarities, distances)
 
     def select(self, keep: Tensor) -> PrototypeHead:
         """A head of the prototypes whose indices (ascending) are in ``keep``, with their classifier columns."""

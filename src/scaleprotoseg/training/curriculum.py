@@ -36,11 +36,18 @@ from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours
 from scaleprotoseg.training.recipe import Phase, Recipe
+from scaleprotoseg.training.stem import Stem, level_of
+from scaleprotoseg.training.store import ViewStore, stored
 from scaleprotoseg.training.sync import SyncNorms
+from scaleprotoseg.training.tied import TiedPrototypes
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS_PER_PHASE = 10
+
+STORE = "features"
+"""Folder of a run in which what stands still is kept while it trains."""
+
 AfterPhase = Callable[[str, Network], None]
 
 
@@ -119,6 +126,8 @@ def run_phases(
             shutil.rmtree(_checkpoint(folder, index - 1), ignore_errors=True)
             shutil.rmtree(_checkpoint(folder, index, "-steps"), ignore_errors=True)
         wait()
+    if is_main():
+        shutil.rmtree(folder / STORE, ignore_errors=True)
 
 
 def _checkpoint(folder: Path, index: int, suffix: str = "") -> Path:
@@ -166,16 +175,18 @@ def _fit(
     folder: Path,
     callbacks: Sequence[Callback],
 ) -> None:
-    phase, data, reading = recipe.phases[name], recipe.data, recipe.network.input
-    stream = TrainingStream(
-        dataset,
-        channels=len(reading.mean),
-        size=partial(input_size, reading.size),
-        transform=augmentation(data.crop, data.scale, reading.mean),
-        seed=_phase_seed(recipe, index),
-        length=phase.steps * data.accumulate * data.batch_size,
-    )
-    module = FitModule(network, phase, recipe.loss, weights, stream, data)
+    phase, data = recipe.phases[name], recipe.data
+    length = phase.steps * data.accumulate * data.batch_size
+    network.eval()
+    stem = Stem(network, level_of(network, phase))
+    stream: TrainingStream | ViewStore
+    if recipe.store.views and stem.level != "pictures":
+        views = partial(_stream, recipe, dataset, _phase_seed(recipe, len(recipe.phases)))
+        stream = stored(stem, phase, recipe, views, folder / STORE, length, over_pictures("reading views"))
+    else:
+        stream = _stream(recipe, dataset, _phase_seed(recipe, index), length)
+    tied = TiedPrototypes(network, dataset) if phase.tied else None
+    module = FitModule(network, phase, recipe.loss, weights, stem, stream, data, tied)
     steps = _checkpoint(folder, index, "-steps")
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
     begun = len(list((folder / "logs").glob(f"{index:02d}-{name}*")))
@@ -215,6 +226,19 @@ def _fit(
         raise KeyboardInterrupt from error  # Lightning turns the one into the other
     network.to(fastest_device())
     synchronise(network.buffers())
+
+
+def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int) -> TrainingStream:
+    """Augmented pictures."""
+    reading = recipe.network.input
+    return TrainingStream(
+        dataset,
+        channels=len(reading.mean),
+        size=partial(input_size, reading.size),
+        transform=augmentation(recipe.data.crop, recipe.data.scale, reading.mean),
+        seed=seed,
+        length=length,
+    )
 
 
 def _phase_seed(recipe: Recipe, index: int) -> int:

@@ -52,18 +52,21 @@ def class_weights(pixels: Tensor, balance: float) -> Tensor:
     return (weights / (weights * frequency).sum()).float()
 
 
-class Diversity:
-    """Keeps prototypes of one class and scale apart: mean of ``exp(-D_J)`` over pairs (paper, section 3.1).
+class OwnPrototypes:
+    """What the prototypes of a cell's own class say of it, and sums of that over the class's cells in a picture.
 
-    For picture b, class c on at least two cells, and two of its prototypes j < k at one scale, let v_j be the softmax
-    over the class's cells of the distances d_j. ``D_J = (KL(v_j|v_k) + KL(v_k|v_j)) / 2``, which is half the sum over
-    cells of ``(v_j - v_k) (d_j - d_k)``: one gather of each cell's own prototypes and three segment sums over
-    (picture, class) give all pairs at once.
+    Only a cell's own prototypes are read: with many classes the rest is far larger than what a loss needs.
 
     Args:
         prototype_class: (P,) class of each prototype.
         prototype_scale: (P,) scale of each prototype.
         num_classes: Number of classes C.
+
+    Attributes:
+        members: (C, S, M) indices of each class's prototypes by scale, 0 where a class has fewer than M.
+        exists: (C, S, M) which of them there are.
+        left: (N,) first of every pair among M.
+        right: (N,) second of it.
     """
 
     def __init__(self, prototype_class: Tensor, prototype_scale: Tensor, num_classes: int) -> None:
@@ -78,9 +81,72 @@ class Diversity:
         table = torch.full((num_classes * num_scales, width), -1, device=order.device)
         table[cell_of[order], slot] = order
         members = table.view(num_classes, num_scales, width)
-        self.left, self.right = torch.triu_indices(width, width, offset=1, device=order.device)
-        self.pairs = (members[..., self.left] >= 0) & (members[..., self.right] >= 0)
+        self.exists = members >= 0
         self.members = members.clamp_min(0)
+        self.left, self.right = torch.triu_indices(width, width, offset=1, device=order.device)
+
+    @property
+    def pairs(self) -> Tensor:
+        """(C, S, N) which pairs there are."""
+        return self.exists[..., self.left] & self.exists[..., self.right]
+
+
+class Segments:
+    """The labelled cells of a batch, by class and picture: one segment is one class in one picture.
+
+    Args:
+        own: The prototypes of each class.
+        labels: (B, h, w) train ids.
+
+    Attributes:
+        segment: (n,) segment of each labelled cell.
+        size: (B * C,) cells of each segment.
+    """
+
+    def __init__(self, own: OwnPrototypes, labels: Tensor) -> None:
+        flat = labels.flatten().long()
+        self._cells = (flat != VOID).nonzero().flatten()
+        self._area = labels.shape[1] * labels.shape[2]
+        self._members = own.members[flat[self._cells]]
+        self.segment = self._cells // self._area * own.num_classes + flat[self._cells]
+        self.size = torch.bincount(self.segment, minlength=len(labels) * own.num_classes)
+
+    def own(self, maps: Tensor) -> Tensor:
+        """(n, S, M) values of (B, P, h, w) maps at each cell's own prototypes, however they lie in memory."""
+        members = self._members.flatten(1)
+        if maps.is_contiguous():
+            image, place = self._cells // self._area, self._cells % self._area
+            index = (image[:, None] * maps.shape[1] + members) * self._area + place[:, None]
+        else:
+            maps = maps.permute(0, 2, 3, 1)
+            index = self._cells[:, None] * maps.shape[-1] + members
+        return maps.flatten().index_select(0, index.flatten()).view(self._members.shape)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """(B * C, ...) sums of (n, ...) values over the cells of each segment."""
+        return values.new_zeros(len(self.size), *values.shape[1:]).index_add(0, self.segment, values)
+
+    def amax(self, values: Tensor) -> Tensor:
+        """(B * C, ...) largest of (n, ...) values in each segment; no gradient flows through it."""
+        peak = values.new_full((len(self.size), *values.shape[1:]), -torch.inf)
+        index = self.segment.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+        return peak.scatter_reduce_(0, index, values.detach(), "amax")
+
+
+class Diversity:
+    """Keeps prototypes of one class and scale apart: mean of ``exp(-D_J)`` over pairs (paper, section 3.1).
+
+    For picture b, class c on at least two cells, and two of its prototypes j < k at one scale, let v_j be the softmax
+    over the class's cells of the distances d_j. ``D_J = (KL(v_j|v_k) + KL(v_k|v_j)) / 2``, which is half the sum over
+    cells of ``(v_j - v_k) (d_j - d_k)``: one gather of each cell's own prototypes and three segment sums over
+    (picture, class) give all pairs at once.
+
+    Args:
+        own: The prototypes of each class.
+    """
+
+    def __init__(self, own: OwnPrototypes) -> None:
+        self.own = own
 
     def __call__(self, distances: Tensor, labels: Tensor) -> Tensor:
         """The loss; 0 if there is no pair.
@@ -92,36 +158,68 @@ class Diversity:
         Returns:
             Scalar in 0-1.
         """
-        batch, count, height, width = distances.shape
-        area = height * width
-        flat = labels.flatten().long()
-        cells = (flat != VOID).nonzero().flatten()
-        classes, image, place = flat[cells], cells // area, cells % area
-        segment = image * self.num_classes + classes
-        segments = batch * self.num_classes
-        size = torch.bincount(segment, minlength=segments)
+        segments = Segments(self.own, labels)
+        own = segments.own(distances)
+        mass = (own - segments.amax(own)[segments.segment]).exp()
+        shares = mass / segments.sum(mass)[segments.segment]
+        left, right = self.own.left, self.own.right
+        sums = segments.sum((shares[..., left] - shares[..., right]) * (own[..., left] - own[..., right]))
+        counted = (segments.size >= 2)[:, None, None] & self.own.pairs.repeat(len(labels), 1, 1)
+        return _mean_of((-0.5 * sums).exp(), counted)
 
-        # Only the distances to a cell's own prototypes are read, in whichever order they lie in memory: with many
-        # classes the rest is far larger than what the loss needs.
-        members = self.members[classes].flatten(1)
-        if distances.is_contiguous():
-            index = (image[:, None] * count + members) * area + place[:, None]
-        else:
-            distances = distances.permute(0, 2, 3, 1)
-            index = cells[:, None] * count + members
-        own = distances.flatten().index_select(0, index.flatten()).view(index.shape)
-        peak = own.new_full((segments, own.shape[1]), -torch.inf)
-        peak.scatter_reduce_(0, segment[:, None].expand_as(own), own.detach(), "amax")
-        mass = (own - peak[segment]).exp()
-        total = mass.new_zeros(segments, own.shape[1]).index_add(0, segment, mass)
-        shares = (mass / total[segment]).view(len(cells), *self.members.shape[1:])
-        own = own.view_as(shares)
 
-        left, right = self.left, self.right
-        terms = (shares[..., left] - shares[..., right]) * (own[..., left] - own[..., right])
-        sums = terms.new_zeros(segments, *terms.shape[1:]).index_add(0, segment, terms)
-        counted = (size >= 2)[:, None, None] & self.pairs.repeat(batch, 1, 1)
-        return ((-0.5 * sums).exp() * counted).sum() / _share(counted.sum().to(sums.dtype))
+class Twins:
+    """Makes prototypes say the same of a picture and of its noisy twin, and each something of its own.
+
+    Within a class in a picture, let r_jk be the correlation over cells of prototype j's similarity on the picture with
+    prototype k's on the twin. ``invariance`` is the mean of ``1 - r_jj``: where a prototype points must not depend on
+    noise. ``redundancy`` is the mean of ``max(0, r_jk + r_kj) / 2`` over pairs of one scale: two prototypes must not
+    point at the same place. After Barlow Twins (Zbontar et al., 2021), with cells in the place of pictures.
+
+    Args:
+        own: The prototypes of each class.
+    """
+
+    CELLS = 6
+    """A class on fewer cells of a picture says nothing about correlations."""
+
+    def __init__(self, own: OwnPrototypes) -> None:
+        self.own = own
+
+    def __call__(self, similarities: Tensor, twin: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Both losses; 0 if there is nothing to compare.
+
+        Args:
+            similarities: (B, P, h, w) of the pictures.
+            twin: (B, P, h, w) of their twins.
+            labels: (B, h, w) train ids.
+
+        Returns:
+            ``invariance`` in 0-2 and ``redundancy`` in 0-1.
+        """
+        segments = Segments(self.own, labels)
+        large = (segments.size >= self.CELLS)[:, None, None]
+        one, other = (self._standardised(segments, segments.own(maps)) for maps in (similarities, twin))
+        invariance = 1 - segments.sum(one * other)
+        counted = large & self.own.exists.repeat(len(labels), 1, 1)
+        left, right = self.own.left, self.own.right
+        both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
+        pairs = large & self.own.pairs.repeat(len(labels), 1, 1)
+        return _mean_of(invariance, counted), _mean_of(both.clamp_min(0), pairs)
+
+    @staticmethod
+    def _standardised(segments: Segments, values: Tensor) -> Tensor:
+        """Values with mean 0 and length 1 over each segment."""
+        size = segments.size.clamp_min(1)[:, None, None]
+        values = values - (segments.sum(values) / size)[segments.segment]
+        # A prototype that is the same everywhere has no direction; its length must not be 0.
+        length = (segments.sum(values.square()) + 1e-4 * size).sqrt()
+        return values / length[segments.segment]
+
+
+def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the values that count, over all processes."""
+    return (values * counted).sum() / _share(counted.sum().to(values.dtype))
 
 
 def foreign_l1(classifier: Tensor, unit_class: Tensor) -> Tensor:

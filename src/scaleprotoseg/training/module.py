@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -22,8 +24,11 @@ from scaleprotoseg.model.linear import LinearHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.training.losses import Diversity, cross_entropy, foreign_l1, group_entropy
+from scaleprotoseg.training.losses import Diversity, OwnPrototypes, Twins, cross_entropy, foreign_l1, group_entropy
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
+from scaleprotoseg.training.stem import Stem
+from scaleprotoseg.training.store import Still, ViewStore, noisy
+from scaleprotoseg.training.tied import TiedPrototypes
 
 POLY_POWER = 0.9
 DECAYED = ("encoder", "pyramid")
@@ -81,8 +86,10 @@ class FitModule(LightningModule):
         phase: A phase with ``do: fit``.
         loss: How pixels count.
         class_weights: (C,) weight of each class's pixels, or None.
-        stream: Training pictures.
+        stem: What stands still.
+        stream: Training pictures, or what stands still of them.
         data: Batch size and workers.
+        tied: What the prototypes are read from, if they are tied.
     """
 
     class_weights: Tensor | None
@@ -93,17 +100,20 @@ class FitModule(LightningModule):
         phase: Phase,
         loss: LossConfig,
         class_weights: Tensor | None,
-        stream: TrainingStream,
+        stem: Stem,
+        stream: TrainingStream | ViewStore,
         data: DataConfig,
+        tied: TiedPrototypes | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.phase = phase
         self.loss = loss
+        self.stem = stem
         self.stream = stream
         self.data = data
+        self.tied = tied
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.diversity: Diversity | None = None
         trained = {p for part in phase.learning_rates for p in parts_of(network)[part]}
         if phase.encoder_norm == "frozen":
             trained -= norm_parameters(network)
@@ -117,30 +127,52 @@ class FitModule(LightningModule):
         self.network.encoder.train(mode and learns)
         return self
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Loss of one batch of pictures, with values in 0-255, and masks."""
-        images, masks = batch
-        readings = self.network.readings(images.to(memory_format=torch.channels_last).float() / 255)
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Loss of one batch: of pictures, with values in 0-255, and masks; or of what a store holds of them."""
+        clean, twin, masks = batch if isinstance(self.stream, ViewStore) else self._still(batch, batch_index)
+        vectors = None if self.tied is None else self.tied()
+        outputs = self.stem.outputs([maps.float() for maps in clean], vectors)
+        twins = self.stem.outputs([maps.float() for maps in twin], vectors) if twin else [None] * len(outputs)
         losses = dict(self._head_losses())
-        for maps in readings:
-            for name, weight, value in self._pixel_losses(self.network.head(maps), masks):
+        for output, other in zip(outputs, twins, strict=True):
+            for name, weight, value in self._pixel_losses(output, other, masks):
                 before = losses[name][1] if name in losses else 0.0
-                losses[name] = weight, before + value / len(readings)
+                losses[name] = weight, before + value / len(outputs)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
         shown = {name: value.detach() for name, (_, value) in losses.items()} | {"loss": total.detach()}
         self.log_dict(shown, sync_dist=True)
         return total
 
-    def _pixel_losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+    def _still(self, batch: tuple[Tensor, Tensor], batch_index: int) -> tuple[Still, Still, Tensor]:
+        """What stands still of pictures, and of their noisy twins if there is noise; and the masks."""
+        pictures, masks = batch
+        images = pictures.to(memory_format=torch.channels_last).float() / 255
+        if not self.phase.noise:
+            return self.stem(images), [], masks
+        seed = np.random.SeedSequence([self.stream.seed, batch_index, rank()]).generate_state(1)[0]
+        twin = noisy(images, self.phase.noise, self.network.std, torch.Generator().manual_seed(int(seed)))
+        return self.stem(images), self.stem(twin), masks
+
+    def _pixel_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of every loss that looks at pixels."""
-        logits, phase = output.logits, self.phase
+        phase = self.phase
+        yield "cross_entropy", 1.0, self._cross_entropy(output.logits, masks)
+        if twin is not None:
+            yield "noisy_cross_entropy", 1.0, self._cross_entropy(twin.logits, masks)
+        if output.similarities is None:
+            return
+        cells = resize_labels(masks, output.similarities.shape[-2:])
+        if phase.diversity and output.distances is not None:
+            yield "diversity", phase.diversity, Diversity(self._own)(output.distances, cells)
+        if (phase.invariance or phase.redundancy) and twin is not None and twin.similarities is not None:
+            invariance, redundancy = Twins(self._own)(output.similarities, twin.similarities, cells)
+            yield "invariance", phase.invariance, invariance
+            yield "redundancy", phase.redundancy, redundancy
+
+    def _cross_entropy(self, logits: Tensor, masks: Tensor) -> Tensor:
         if self.loss.supervision == "pixels":
             logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
-        yield "cross_entropy", 1.0, cross_entropy(logits, masks, self.class_weights)
-        if phase.diversity:
-            assert output.distances is not None
-            cells = resize_labels(masks, output.distances.shape[-2:])
-            yield "diversity", phase.diversity, self._diversity()(output.distances, cells)
+        return cross_entropy(logits, masks, self.class_weights)
 
     def _head_losses(self) -> Iterator[tuple[str, tuple[float, Tensor]]]:
         """Name, weight and value of every loss on the head's own weights."""
@@ -150,12 +182,11 @@ class FitModule(LightningModule):
         if phase.group_entropy and isinstance(head, GroupHead):
             yield "group_entropy", (phase.group_entropy, group_entropy(head.weights, head.valid))
 
-    def _diversity(self) -> Diversity:
-        if self.diversity is None:
-            layer = self.network.prototypes
-            assert layer is not None
-            self.diversity = Diversity(layer.prototype_class, layer.prototype_scale, len(self.network.labels))
-        return self.diversity
+    @cached_property
+    def _own(self) -> OwnPrototypes:
+        layer = self.network.prototypes
+        assert layer is not None
+        return OwnPrototypes(layer.prototype_class, layer.prototype_scale, len(self.network.labels))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One optimizer step; groups return to the simplex."""
@@ -183,7 +214,12 @@ class FitModule(LightningModule):
         schedule: LRSchedulerConfigType = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def on_train_end(self) -> None:
+        """Leaves tied prototypes where their patches lie now."""
+        if self.tied is not None:
+            self.tied.settle()
+
+    def train_dataloader(self) -> DataLoader[Any]:
         """The stream, from the step the training stands at."""
         done = self.trainer.global_step * self.data.accumulate * self.data.batch_size
         return DataLoader(

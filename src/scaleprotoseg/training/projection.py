@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -13,7 +12,7 @@ from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.search import Nearest, nearest_patches
-from scaleprotoseg.model.source import Source, context_window, crop_png, patch_box
+from scaleprotoseg.model.source import Source, context_window, crop_png, patch_box, reach_of
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +74,13 @@ def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[
 def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]) -> list[Source | None]:
     """The source of every kept prototype; each picture is read once."""
     layer = require_prototypes(network).prototypes
-    dilations = network.config.pyramid.dilations
-    shrunk = min((1.0, *network.config.input.scales))  # A cell may come from the smallest reading of its picture.
     sources: dict[int, Source | None] = dict.fromkeys(keep)
     for image in sorted({int(nearest.image[index, 0]) for index in keep} - {-1}):
         sample = dataset[image]
         for index in (i for i in keep if int(nearest.image[i, 0]) == image):
             rows, columns = (int(value) for value in nearest.grid[index, 0])
             row, column = divmod(int(nearest.cell[index, 0]), columns)
-            scale = int(layer.prototype_scale[index])
-            reach = math.ceil((dilations[scale] if layer.num_scales > 1 else max(dilations)) / shrunk)
+            reach = reach_of(network.config, int(layer.prototype_scale[index]))
             box = patch_box((row, column), (rows, columns), sample.image.size, reach)
             window = context_window(box, sample.image.size)
             sources[index] = Source(

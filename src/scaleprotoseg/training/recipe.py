@@ -64,6 +64,26 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class StoreConfig:
+    """How phases in which the encoder stands still keep what it would compute again.
+
+    Attributes:
+        views: Augmented views of each picture that such phases train on, read by the frozen parts once; 0 draws a new
+            view every time and reads it anew (the paper's way).
+        gib: Disk the views may take; fewer are kept where they would take more.
+    """
+
+    views: int = 0
+    gib: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.views < 0 or self.gib <= 0:
+            raise UserError(
+                f"recipe: store is {self.views} views in {self.gib} GiB; give 0 or more views, and some disk"
+            )
+
+
+@dataclass(frozen=True)
 class Phase:
     """One step of the curriculum.
 
@@ -76,7 +96,12 @@ class Phase:
         decay: ``poly`` lowers the rates as (1 - step / steps) ** 0.9.
         weight_decay: Of encoder and pyramid; prototypes, classifier and groups have none.
         encoder_norm: Whether the encoder's batch norm stays as it is or learns too.
+        tied: Prototypes that are training patches stay these patches while the pyramid learns: they are read from them
+            anew in every step, so that projection costs nothing.
         diversity: Weight of the diversity loss.
+        invariance: Weight of the loss that lets noise change nothing about where prototypes point.
+        redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
+        noise: Deviation of that noise, on the normalised picture; the noisy pictures are also segmented.
         foreign_l1: Weight of the L1 norm of foreign classifier weights.
         group_entropy: Weight of the groups' entropy.
         neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
@@ -91,7 +116,11 @@ class Phase:
     decay: Literal["constant", "poly"] = "constant"
     weight_decay: float = 0.0
     encoder_norm: Literal["frozen", "free"] = "frozen"
+    tied: bool = False
     diversity: float = 0.0
+    invariance: float = 0.0
+    redundancy: float = 0.0
+    noise: float = 0.0
     foreign_l1: float = 0.0
     group_entropy: float = 0.0
     neighbours: int = 6
@@ -109,6 +138,7 @@ class Recipe:
         data: The pictures.
         network: The parts.
         loss: How pixels count.
+        store: What phases with a frozen encoder compute only once.
         phases: The curriculum, in order.
         warm_start: What the encoder starts from: a bundle, such as a black box trained first, or a ``.pth`` file of
             DeepLab weights for ``caffe_resnet101``.
@@ -121,6 +151,7 @@ class Recipe:
     network: NetworkConfig
     phases: dict[str, Phase]
     loss: LossConfig = field(default_factory=LossConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     warm_start: str | None = None
     seed: int = 0
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -172,14 +203,24 @@ class Recipe:
         for part, rate in phase.learning_rates.items():
             if rate <= 0:
                 raise UserError(f"{where}: the learning rate of {part} is {rate}; give more than 0, or leave it out")
-        losses = {"diversity": prototypes, "foreign_l1": prototypes, "group_entropy": groups}
+        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "foreign_l1"), prototypes)
+        losses["group_entropy"] = groups
         for loss, possible in losses.items():
             if getattr(phase, loss) and not possible:
                 missing = "groups yet" if loss == "group_entropy" else "prototypes"
                 raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
+        if (phase.invariance or phase.redundancy) and phase.noise <= 0:
+            raise UserError(f"{where}: invariance and redundancy compare a picture with its noisy twin; give noise")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
+        if phase.tied:
+            if "project" not in before or moved != ["pyramid"] or self.network.input.scales:
+                raise UserError(
+                    f"{where}: tied prototypes are training patches that a moving pyramid reads; project before, train "
+                    "the pyramid but neither encoder nor prototypes, and leave network.input.scales empty"
+                )
+            return
         if moved and "project" in before and (groups or "project" not in after):
             raise UserError(
                 f"{where}: training {moved[0]} after projection moves prototypes off their training patches; "
-                "leave it out, or project again before grouping"
+                "leave it out, project again before grouping, or set tied"
             )

@@ -1,0 +1,184 @@
+"""Frozen means computed once: what stands still in a phase, of a fixed set of augmented views, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from scaleprotoseg.data.transforms import TrainingStream
+from scaleprotoseg.distributed import is_main, share, wait
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.files import replacing_folder
+from scaleprotoseg.training.recipe import Phase, Recipe
+from scaleprotoseg.training.stem import Stem
+
+log = logging.getLogger(__name__)
+
+CHUNK = 64
+"""Views in a file of the store; what a killed run has to compute again at most."""
+
+Still = list[Tensor]
+"""What a :class:`~scaleprotoseg.training.stem.Stem` gives for one view, a tensor a reading."""
+
+
+class ViewStore(Dataset[tuple[Still, Still, Tensor]]):
+    """A stream of views that a stem has read once, from memory-mapped files.
+
+    Every lap over the views has its own order, the first their own; so a stream that is no longer than the views is
+    what it would be without a store.
+
+    Args:
+        folder: Holds chunks as :func:`fill` writes them.
+        views: Views in it.
+        seed: Of the orders.
+        length: Items in the stream.
+    """
+
+    def __init__(self, folder: Path, views: int, seed: int, length: int) -> None:
+        self.views = views
+        self.seed = seed
+        self.length = length
+        self._chunks = [_open(folder / f"{number:05d}") for number in range(-(-views // CHUNK))]
+        self._order: tuple[int, npt.NDArray[np.int64]] = (0, np.arange(views))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Still, Still, Tensor]:
+        """What stands still of one view, the same of its noisy twin (empty without noise), and its mask."""
+        lap, position = divmod(index, self.views)
+        if self._order[0] != lap:
+            order = np.random.default_rng([self.seed, lap]).permutation(self.views) if lap else np.arange(self.views)
+            self._order = lap, order
+        chunk, row = divmod(int(self._order[1][position]), CHUNK)
+        arrays = {name: torch.from_numpy(np.array(array[row])) for name, array in self._chunks[chunk].items()}
+        clean, noisy = (
+            [arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "noisy")
+        )
+        return clean, noisy, arrays["mask"]
+
+
+def stored(
+    stem: Stem,
+    phase: Phase,
+    recipe: Recipe,
+    stream: Callable[[int], TrainingStream],
+    folder: Path,
+    length: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> ViewStore:
+    """The store of a phase: the one in the folder if it fits, else a new one in its place.
+
+    Args:
+        stem: What stands still.
+        phase: The phase; its noise makes the twins.
+        recipe: The training.
+        stream: Gives a stream of so many views; always the same views.
+        folder: Where stores lie; others are deleted.
+        length: Items of the phase.
+        progress: Wraps the chunks to show progress.
+
+    Raises:
+        UserError: If not even one batch fits into the disk the recipe allows.
+    """
+    views = _views(stem, phase, recipe, stream)
+    place = folder / _digest(stem, phase, recipe, views)
+    if is_main() and folder.is_dir():
+        for other in folder.iterdir():
+            if other != place:
+                shutil.rmtree(other)
+    wait()
+    fill(stem, phase.noise, stream(views), place, progress)
+    wait()
+    return ViewStore(place, views, recipe.seed, length)
+
+
+def fill(
+    stem: Stem,
+    noise: float,
+    stream: TrainingStream,
+    folder: Path,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> None:
+    """Writes the chunks that are not there yet; several processes share them.
+
+    Args:
+        stem: What stands still.
+        noise: Deviation on the normalised picture of the noisy twins; 0 makes none.
+        stream: The views.
+        folder: Gets a folder a chunk, with a float16 array a reading, and the masks.
+        progress: Wraps the chunks to show progress.
+    """
+    std = stem.network.std
+    for number in progress(share(-(-len(stream) // CHUNK))):
+        chunk = folder / f"{number:05d}"
+        if chunk.is_dir():
+            continue
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([stream.seed, number]).generate_state(1)[0])
+        )
+        batches: list[dict[str, Tensor]] = []
+        items = Subset(stream, range(number * CHUNK, min(len(stream), (number + 1) * CHUNK)))
+        for pictures, masks in DataLoader(items, batch_size=8):
+            images = (pictures.float() / 255).to(std.device, memory_format=torch.channels_last)
+            batch = {f"clean{place}": maps for place, maps in enumerate(stem(images))}
+            if noise:
+                twin = noisy(images, noise, std, generator)
+                batch |= {f"noisy{place}": maps for place, maps in enumerate(stem(twin))}
+            batches.append({name: maps.half().cpu() for name, maps in batch.items()} | {"mask": masks})
+        with replacing_folder(chunk) as new:
+            for name in batches[0]:
+                np.save(new / f"{name}.npy", torch.cat([batch[name] for batch in batches]).numpy())
+
+
+def noisy(images: Tensor, deviation: float, std: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """(B, channels, H, W) pictures in 0-1 with noise from N(0, deviation^2) on what they are when normalised."""
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return images + deviation * std * noise
+
+
+def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
+    """How many views are kept: as many as asked for, and as the disk allows."""
+    wanted = recipe.store.views * len(stream(1).dataset)
+    picture, mask = stream(1)[0]
+    maps = stem(picture[None].float().to(stem.network.std.device) / 255)
+    bytes_each = mask.nbytes + sum(2 * one.numel() for one in maps) * (2 if phase.noise else 1)
+    fit = int(recipe.store.gib * 2**30 / bytes_each)
+    batch = recipe.data.batch_size
+    if fit < batch:
+        raise UserError(
+            f"store.gib is {recipe.store.gib:g}, but a batch of {batch} views takes "
+            f"{batch * bytes_each / 2**30:.2g} GiB; allow more, or set store.views to 0"
+        )
+    if fit < wanted:
+        log.info("%d of %d views fit into the %g GiB of store.gib", fit, wanted, recipe.store.gib)
+    return min(wanted, fit)
+
+
+def _digest(stem: Stem, phase: Phase, recipe: Recipe, views: int) -> str:
+    """A name that changes with everything a store depends on."""
+    network = stem.network
+    values = [asdict(recipe.data), asdict(recipe.network.input), recipe.seed, views, stem.level, phase.noise]
+    digest = hashlib.sha256(json.dumps(values, default=str).encode())
+    parts = [network.encoder] if stem.level == "features" else [network]
+    for part in parts:
+        for name, tensor in part.state_dict().items():
+            # What combines similarities does not change them.
+            if not name.startswith(("head.classifier", "head.weights")):
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return f"{stem.level}-{digest.hexdigest()[:16]}"
+
+
+def _open(chunk: Path) -> dict[str, npt.NDArray[np.float16]]:
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(chunk.glob("*.npy"))}
