@@ -17,6 +17,7 @@ from scaleprotoseg.training.losses import (
     cross_entropy,
     foreign_l1,
     group_entropy,
+    upsample,
 )
 
 
@@ -165,6 +166,14 @@ def test_class_weights(pixels, balance):
     if balance == 1:
         lifted = (weights * counts)[counts > 0]
         assert float(lifted.max()) == pytest.approx(float(lifted.min()), rel=1e-4)
+
+
+@given(st.tuples(*[st.integers(1, 7)] * 2), st.tuples(*[st.integers(1, 40)] * 2))
+@settings(max_examples=30, deadline=None)
+def test_upsampling_is_that_of_interpolate(old, new):
+    maps = torch.rand(2, 3, *old)
+    expected = torch.nn.functional.interpolate(maps, size=new, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(upsample(maps, new), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_foreign_l1_counts_only_foreign_links():

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -24,7 +23,15 @@ from scaleprotoseg.model.linear import LinearHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.training.losses import Diversity, OwnPrototypes, Twins, cross_entropy, foreign_l1, group_entropy
+from scaleprotoseg.training.losses import (
+    Diversity,
+    OwnPrototypes,
+    Twins,
+    cross_entropy,
+    foreign_l1,
+    group_entropy,
+    upsample,
+)
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
 from scaleprotoseg.training.stem import Stem
 from scaleprotoseg.training.store import Still, ViewStore, noisy
@@ -171,7 +178,7 @@ class FitModule(LightningModule):
 
     def _cross_entropy(self, logits: Tensor, masks: Tensor) -> Tensor:
         if self.loss.supervision == "pixels":
-            logits = F.interpolate(logits, size=masks.shape[-2:], mode="bilinear", align_corners=False)
+            logits = upsample(logits, masks.shape[-2:])
         return cross_entropy(logits, masks, self.class_weights)
 
     def _head_losses(self) -> Iterator[tuple[str, tuple[float, Tensor]]]:
