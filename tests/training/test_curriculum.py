@@ -167,7 +167,7 @@ def test_same_seed_same_weights_other_seed_others(uncut, tmp_path):
 def tied_phases() -> dict:
     """Twins in joint training, then tied prototypes and groups on a store."""
     phases = recipe_values()["phases"]
-    twins = {"noise": 0.2, "invariance": 1.0, "redundancy": 0.5}
+    twins = {"noise": 0.2, "window": 0.7, "invariance": 1.0, "redundancy": 0.5}
     rates = {"pyramid": 0.01, "classifier": 0.01}
     return {
         "joint": {**phases["joint"], "steps": 8, **twins},

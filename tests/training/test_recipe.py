@@ -27,7 +27,11 @@ REFUSED = {
         {"phases": {"a": FIT, "b": PROJECT, "c": GROUP, "d": {"steps": 3, "learning_rates": {"prototypes": 0.1}}}},
         "phases.d: training prototypes after projection",
     ),
-    "twins without noise": ({"phases": {"a": {**FIT, "invariance": 1.0}}}, "phases.a: invariance and redundancy"),
+    "twins without noise": (
+        {"phases": {"a": {**FIT, "invariance": 1.0}}},
+        "phases.a: invariance, redundancy and window",
+    ),
+    "no window": ({"phases": {"a": {**FIT, "noise": 0.1, "window": 0.0}}}, "phases.a: window is 0.0"),
     "tied without patches": (
         {"phases": {"a": FIT, "b": {"steps": 3, "learning_rates": {"pyramid": 0.1}, "tied": True}}},
         "phases.b: tied prototypes are training patches",

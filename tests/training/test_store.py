@@ -14,7 +14,8 @@ from scaleprotoseg.training import store
 from scaleprotoseg.training.curriculum import _stream
 from scaleprotoseg.training.recipe import Phase, StoreConfig
 from scaleprotoseg.training.stem import Stem, level_of
-from scaleprotoseg.training.store import noisy, stored
+from scaleprotoseg.training.store import stored
+from scaleprotoseg.training.twin import twin_of
 from tests.model.test_search import small_network
 from tests.toys import Toys
 from tests.training.test_curriculum import make_recipe
@@ -46,37 +47,52 @@ def test_outputs_from_a_store_are_those_of_the_pictures(tmp_path, phase, scales)
     assert (stem.level, views.views) == ("features" if phase is PYRAMID else "similarities", 12)
     pictures = stream(12)
     for index in (0, 5, 11):
-        clean, twin, mask = views[index]
+        clean, mask, twin, twin_mask = views[index]
         image, expected_mask = pictures[index]
-        assert torch.equal(mask, expected_mask) and not twin
+        assert torch.equal(mask, expected_mask) and torch.equal(twin_mask, mask) and not twin
         with torch.no_grad():
             expected = [network.head(maps).logits for maps in network.readings(image[None] / 255)]
             ours = [output.logits for output in stem.outputs([maps[None].float() for maps in clean])]
         torch.testing.assert_close(ours, expected, rtol=0.02, atol=0.02)
 
 
-def test_twins_are_the_same_views_with_noise(tmp_path):
-    phase, network = replace(PYRAMID, noise=0.3), grouped()
+def test_twins_in_a_store_are_twins_of_its_views(tmp_path):
+    phase, network = replace(PYRAMID, noise=0.3, window=0.5), grouped()
     views, stem, stream = open_store(network, phase, tmp_path)
-    clean, twin, _ = views[3]
-    assert len(twin) == len(clean) == 1
-    assert not torch.equal(clean[0], twin[0])
-    torch.manual_seed(0)
-    far = [(stem(noisy(stream(12)[3][0][None] / 255, 0.3, network.std))[0] - clean[0]).std() for _ in range(3)]
-    assert float((twin[0] - clean[0]).float().std()) == pytest.approx(float(torch.stack(far).mean()), rel=0.2)
+    clean, mask, twin, twin_mask = views[3]
+    assert len(twin) == len(clean) == 1 and not torch.equal(clean[0], twin[0])
+    seen = twin_mask != 255
+    assert torch.equal(twin_mask[seen], mask[seen])
+    image, _ = stream(12)[3]
+    generator = torch.Generator().manual_seed(5)
+    drawn = [twin_of(network, image[None] / 255, mask[None], 0.3, 0.5, generator) for _ in range(20)]
+    far = [float((stem(pictures)[0][0] - clean[0]).std()) for pictures, _ in drawn]
+    assert min(far) < float((twin[0] - clean[0]).float().std()) < max(far)
 
 
-def test_noise_has_its_deviation_on_the_normalised_picture():
-    std = torch.tensor([0.5, 2.0])[:, None, None]
-    noise = noisy(torch.zeros(4, 2, 64, 64), 0.2, std, torch.Generator().manual_seed(1)) / std
-    assert float(noise.std()) == pytest.approx(0.2, rel=0.02)
-    assert float(noise.mean()) == pytest.approx(0, abs=0.01)
+def test_a_twin_has_noise_within_its_window_and_the_mean_around_it():
+    network, generator = grouped(std=(0.5, 2.0, 1.0)), torch.Generator().manual_seed(1)
+    images, masks = torch.full((6, 3, 60, 80), 0.5), torch.ones(6, 60, 80, dtype=torch.uint8)
+    twins, twin_masks = twin_of(network, images, masks, 0.2, 0.5, generator)
+    corners = set()
+    for twin, mask in zip(twins, twin_masks, strict=True):
+        rows, columns = (mask == 1).nonzero().T
+        corners.add((int(rows.min()), int(columns.min())))
+        window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        assert (mask[window] == 1).all() and mask[window].shape == (30, 40) and (mask == 255).sum() == 60 * 80 - 1200
+        noise = (twin[(slice(None), *window)] - 0.5) / network.std
+        assert float(noise.std()) == pytest.approx(0.2, rel=0.1) and abs(float(noise.mean())) < 0.02
+        outside = (twin - network.mean)[:, mask == 255]
+        assert (outside == 0).all()
+    assert len(corners) > 3
+    whole, same = twin_of(network, images, masks, 0.2, 1.0, generator)
+    assert same is masks and float(((whole - images) / network.std).std()) == pytest.approx(0.2, rel=0.02)
 
 
 def test_every_lap_has_all_views_in_its_own_order(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "CHUNK", 5)
     views, *_ = open_store(grouped(), PYRAMID, tmp_path, length=40)
-    laps = [[views[lap * 12 + place][0][0] for place in range(12)] for lap in range(3)]
+    laps = [[views[lap * 12 + place].clean[0] for place in range(12)] for lap in range(3)]
     keys = [[float(maps.float().sum()) for maps in lap] for lap in laps]
     assert sorted(keys[0]) == sorted(keys[1]) == sorted(keys[2])
     assert keys[0] != keys[1] != keys[2]
@@ -101,13 +117,13 @@ def test_a_cut_off_store_is_finished_and_a_finished_one_is_not_touched(tmp_path,
     network = grouped()
     whole, *_ = open_store(network, PYRAMID, tmp_path)
     (place,) = tmp_path.iterdir()
-    values = [whole[index][0][0] for index in range(12)]
+    values = [whole[index].clean[0] for index in range(12)]
     (place / "00001" / "clean0.npy").unlink()
     (place / "00001" / "mask.npy").unlink()
     (place / "00001").rmdir()
     times = {chunk.name: chunk.stat().st_mtime_ns for chunk in place.iterdir()}
     again, *_ = open_store(network, PYRAMID, tmp_path)
-    assert all(torch.equal(again[index][0][0], values[index]) for index in range(12))
+    assert all(torch.equal(again[index].clean[0], values[index]) for index in range(12))
     assert {chunk.name: chunk.stat().st_mtime_ns for chunk in place.iterdir() if chunk.name in times} == times
 
 
@@ -130,4 +146,5 @@ def test_a_store_is_kept_for_what_it_fits_and_replaced_otherwise(tmp_path):
     with torch.no_grad():
         network.encoder.net.conv1[0].weight += 1  # beneath everything
     assert name_after(GROUPS) not in (first, second)
-    assert name_after(replace(PYRAMID, noise=0.1)) != name_after(PYRAMID)
+    noisy = replace(PYRAMID, noise=0.1)
+    assert len({name_after(phase) for phase in (PYRAMID, noisy, replace(noisy, window=0.5))}) == 3

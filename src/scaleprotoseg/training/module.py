@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from scaleprotoseg.training.losses import (
 )
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
 from scaleprotoseg.training.stem import Stem
-from scaleprotoseg.training.store import Still, ViewStore, noisy
+from scaleprotoseg.training.store import View, ViewStore, view_of
 from scaleprotoseg.training.tied import TiedPrototypes
 
 POLY_POWER = 0.9
@@ -136,13 +137,14 @@ class FitModule(LightningModule):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Loss of one batch: of pictures, with values in 0-255, and masks; or of what a store holds of them."""
-        clean, twin, masks = batch if isinstance(self.stream, ViewStore) else self._still(batch, batch_index)
+        view = View(*batch) if isinstance(self.stream, ViewStore) else self._view(batch, batch_index)
         vectors = None if self.tied is None else self.tied()
-        outputs = self.stem.outputs([maps.float() for maps in clean], vectors)
-        twins = self.stem.outputs([maps.float() for maps in twin], vectors) if twin else [None] * len(outputs)
+        outputs = self.stem.outputs([maps.float() for maps in view.clean], vectors)
+        twins = self.stem.outputs([maps.float() for maps in view.twin], vectors) if view.twin else []
         losses = dict(self._head_losses())
-        for output, other in zip(outputs, twins, strict=True):
-            for name, weight, value in self._pixel_losses(output, other, masks):
+        for output, twin in zip_longest(outputs, twins):
+            terms = [*self._losses(output, view.masks), *self._twin_losses(output, twin, view.twin_masks)]
+            for name, weight, value in terms:
                 before = losses[name][1] if name in losses else 0.0
                 losses[name] = weight, before + value / len(outputs)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
@@ -150,28 +152,31 @@ class FitModule(LightningModule):
         self.log_dict(shown, sync_dist=True)
         return total
 
-    def _still(self, batch: tuple[Tensor, Tensor], batch_index: int) -> tuple[Still, Still, Tensor]:
-        """What stands still of pictures, and of their noisy twins if there is noise; and the masks."""
+    def _view(self, batch: tuple[Tensor, Tensor], batch_index: int) -> View:
+        """What stands still of a batch, the same for the same seed and place in the stream."""
         pictures, masks = batch
         images = pictures.to(memory_format=torch.channels_last).float() / 255
-        if not self.phase.noise:
-            return self.stem(images), [], masks
-        seed = np.random.SeedSequence([self.stream.seed, batch_index, rank()]).generate_state(1)[0]
-        twin = noisy(images, self.phase.noise, self.network.std, torch.Generator().manual_seed(int(seed)))
-        return self.stem(images), self.stem(twin), masks
+        seed = self.stream.seed if self.phase.noise else 0
+        generator = torch.Generator().manual_seed(
+            int(np.random.SeedSequence([seed, batch_index, rank()]).generate_state(1)[0])
+        )
+        return view_of(self.stem, self.phase, images, masks, generator)
 
-    def _pixel_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
-        """Name, weight and value of every loss that looks at pixels."""
-        phase = self.phase
+    def _losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+        """Name, weight and value of every loss that looks at a picture."""
         yield "cross_entropy", 1.0, self._cross_entropy(output.logits, masks)
-        if twin is not None:
-            yield "noisy_cross_entropy", 1.0, self._cross_entropy(twin.logits, masks)
-        if output.similarities is None:
+        if self.phase.diversity and output.distances is not None:
+            cells = resize_labels(masks, output.distances.shape[-2:])
+            yield "diversity", self.phase.diversity, Diversity(self._own)(output.distances, cells)
+
+    def _twin_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+        """The same of every loss that looks at its twin."""
+        if twin is None:
             return
-        cells = resize_labels(masks, output.similarities.shape[-2:])
-        if phase.diversity and output.distances is not None:
-            yield "diversity", phase.diversity, Diversity(self._own)(output.distances, cells)
-        if (phase.invariance or phase.redundancy) and twin is not None and twin.similarities is not None:
+        phase = self.phase
+        yield "twin_cross_entropy", 1.0, self._cross_entropy(twin.logits, masks)
+        if (phase.invariance or phase.redundancy) and output.similarities is not None and twin.similarities is not None:
+            cells = resize_labels(masks, output.similarities.shape[-2:])
             invariance, redundancy = Twins(self._own)(output.similarities, twin.similarities, cells)
             yield "invariance", phase.invariance, invariance
             yield "redundancy", phase.redundancy, redundancy

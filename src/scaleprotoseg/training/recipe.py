@@ -101,7 +101,10 @@ class Phase:
         diversity: Weight of the diversity loss.
         invariance: Weight of the loss that lets noise change nothing about where prototypes point.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
-        noise: Deviation of that noise, on the normalised picture; the noisy pictures are also segmented.
+        noise: Deviation of that noise, on the normalised picture. Above 0, every picture has a noisy twin, which is
+            also segmented.
+        window: Share of a picture's height and width that its twin shows, so that nothing depends on what lies far
+            away; 1 shows everything.
         foreign_l1: Weight of the L1 norm of foreign classifier weights.
         group_entropy: Weight of the groups' entropy.
         neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
@@ -121,6 +124,7 @@ class Phase:
     invariance: float = 0.0
     redundancy: float = 0.0
     noise: float = 0.0
+    window: float = 1.0
     foreign_l1: float = 0.0
     group_entropy: float = 0.0
     neighbours: int = 6
@@ -209,8 +213,10 @@ class Recipe:
             if getattr(phase, loss) and not possible:
                 missing = "groups yet" if loss == "group_entropy" else "prototypes"
                 raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
-        if (phase.invariance or phase.redundancy) and phase.noise <= 0:
-            raise UserError(f"{where}: invariance and redundancy compare a picture with its noisy twin; give noise")
+        if (phase.invariance or phase.redundancy or phase.window != 1) and phase.noise <= 0:
+            raise UserError(f"{where}: invariance, redundancy and window are about a picture's noisy twin; give noise")
+        if not 0 < phase.window <= 1:
+            raise UserError(f"{where}: window is {phase.window}; give a share above 0, and at most 1")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
         if phase.tied:
             if "project" not in before or moved != ["pyramid"] or self.network.input.scales:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +23,31 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.files import replacing_folder
 from scaleprotoseg.training.recipe import Phase, Recipe
 from scaleprotoseg.training.stem import Stem
+from scaleprotoseg.training.twin import twin_of
 
 log = logging.getLogger(__name__)
 
 CHUNK = 64
 """Views in a file of the store; what a killed run has to compute again at most."""
 
-Still = list[Tensor]
-"""What a :class:`~scaleprotoseg.training.stem.Stem` gives for one view, a tensor a reading."""
+
+class View(NamedTuple):
+    """What a phase learns from, of one picture or of a batch.
+
+    Attributes:
+        clean: What stands still, a tensor a reading.
+        masks: Train ids.
+        twin: What stands still of the twin; empty without noise.
+        twin_masks: Its train ids; as ``masks`` without noise.
+    """
+
+    clean: list[Tensor]
+    masks: Tensor
+    twin: list[Tensor]
+    twin_masks: Tensor
 
 
-class ViewStore(Dataset[tuple[Still, Still, Tensor]]):
+class ViewStore(Dataset[View]):
     """A stream of views that a stem has read once, from memory-mapped files.
 
     Every lap over the views has its own order, the first their own; so a stream that is no longer than the views is
@@ -55,18 +70,16 @@ class ViewStore(Dataset[tuple[Still, Still, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Still, Still, Tensor]:
-        """What stands still of one view, the same of its noisy twin (empty without noise), and its mask."""
+    def __getitem__(self, index: int) -> View:
+        """One view."""
         lap, position = divmod(index, self.views)
         if self._order[0] != lap:
             order = np.random.default_rng([self.seed, lap]).permutation(self.views) if lap else np.arange(self.views)
             self._order = lap, order
         chunk, row = divmod(int(self._order[1][position]), CHUNK)
         arrays = {name: torch.from_numpy(np.array(array[row])) for name, array in self._chunks[chunk].items()}
-        clean, noisy = (
-            [arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "noisy")
-        )
-        return clean, noisy, arrays["mask"]
+        clean, twin = ([arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "twin"))
+        return View(clean, arrays["mask"], twin, arrays.get("masked", arrays["mask"]))
 
 
 def stored(
@@ -99,14 +112,14 @@ def stored(
             if other != place:
                 shutil.rmtree(other)
     wait()
-    fill(stem, phase.noise, stream(views), place, progress)
+    fill(stem, phase, stream(views), place, progress)
     wait()
     return ViewStore(place, views, recipe.seed, length)
 
 
 def fill(
     stem: Stem,
-    noise: float,
+    phase: Phase,
     stream: TrainingStream,
     folder: Path,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -115,9 +128,9 @@ def fill(
 
     Args:
         stem: What stands still.
-        noise: Deviation on the normalised picture of the noisy twins; 0 makes none.
+        phase: Its noise and its window make the twins.
         stream: The views.
-        folder: Gets a folder a chunk, with a float16 array a reading, and the masks.
+        folder: Gets a folder a chunk, with a float16 array a reading, and the masks; the same of the twins.
         progress: Wraps the chunks to show progress.
     """
     std = stem.network.std
@@ -132,20 +145,31 @@ def fill(
         items = Subset(stream, range(number * CHUNK, min(len(stream), (number + 1) * CHUNK)))
         for pictures, masks in DataLoader(items, batch_size=8):
             images = (pictures.float() / 255).to(std.device, memory_format=torch.channels_last)
-            batch = {f"clean{place}": maps for place, maps in enumerate(stem(images))}
-            if noise:
-                twin = noisy(images, noise, std, generator)
-                batch |= {f"noisy{place}": maps for place, maps in enumerate(stem(twin))}
-            batches.append({name: maps.half().cpu() for name, maps in batch.items()} | {"mask": masks})
+            view = view_of(stem, phase, images, masks.to(std.device), generator)
+            batch = {f"clean{place}": maps.half() for place, maps in enumerate(view.clean)} | {"mask": view.masks}
+            if view.twin:
+                batch |= {f"twin{place}": maps.half() for place, maps in enumerate(view.twin)}
+                batch["masked"] = view.twin_masks
+            batches.append({name: values.cpu() for name, values in batch.items()})
         with replacing_folder(chunk) as new:
             for name in batches[0]:
                 np.save(new / f"{name}.npy", torch.cat([batch[name] for batch in batches]).numpy())
 
 
-def noisy(images: Tensor, deviation: float, std: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """(B, channels, H, W) pictures in 0-1 with noise from N(0, deviation^2) on what they are when normalised."""
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
-    return images + deviation * std * noise
+def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: torch.Generator) -> View:
+    """What stands still of pictures, and of their twins if the phase has any.
+
+    Args:
+        stem: What stands still.
+        phase: Its noise and its window make the twins.
+        images: (B, channels, H, W) in 0-1.
+        masks: (B, H, W) train ids.
+        generator: Of the twins, on the CPU.
+    """
+    if not phase.noise:
+        return View(stem(images), masks, [], masks)
+    twins, twin_masks = twin_of(stem.network, images, masks, phase.noise, phase.window, generator)
+    return View(stem(images), masks, stem(twins), twin_masks)
 
 
 def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
@@ -153,7 +177,7 @@ def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], Tra
     wanted = recipe.store.views * len(stream(1).dataset)
     picture, mask = stream(1)[0]
     maps = stem(picture[None].float().to(stem.network.std.device) / 255)
-    bytes_each = mask.nbytes + sum(2 * one.numel() for one in maps) * (2 if phase.noise else 1)
+    bytes_each = (mask.nbytes + sum(2 * one.numel() for one in maps)) * (2 if phase.noise else 1)
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
     if fit < batch:
@@ -169,7 +193,15 @@ def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], Tra
 def _digest(stem: Stem, phase: Phase, recipe: Recipe, views: int) -> str:
     """A name that changes with everything a store depends on."""
     network = stem.network
-    values = [asdict(recipe.data), asdict(recipe.network.input), recipe.seed, views, stem.level, phase.noise]
+    values = [
+        asdict(recipe.data),
+        asdict(recipe.network.input),
+        recipe.seed,
+        views,
+        stem.level,
+        phase.noise,
+        phase.window,
+    ]
     digest = hashlib.sha256(json.dumps(values, default=str).encode())
     parts = [network.encoder] if stem.level == "features" else [network]
     for part in parts:
