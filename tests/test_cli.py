@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
-from scaleprotoseg import cli
+from scaleprotoseg import cli, load
 from tests.toys import recipe_values, write_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,29 @@ def finished(tmp_path_factory) -> Path:
     assert run("train", "--config", home / "recipe.yaml", "--out", home / "ours") == 0
     assert run("train", "--config", home / "box.yaml", "--out", home / "box") == 0
     return home
+
+
+def test_a_black_box_explains_itself_after_the_fact(finished):
+    short = [f"--phases.{phase}.steps=4" for phase in ("prototypes", "groups", "fine-tune")]
+    out = finished / "post-hoc"
+    assert run("train", "--from", finished / "box" / "model", *short, "--out", out, "--store.views=2") == 0
+    box, ours = (yaml.safe_load((finished / name / "config.yaml").read_text()) for name in ("box", "post-hoc"))
+    assert ours["data"] == box["data"] and ours["network"]["encoder"] == box["network"]["encoder"]
+    assert ours["network"]["pyramid"]["dilations"] == box["network"]["pyramid"]["dilations"]
+    model, black_box = (load(finished / name / "model") for name in ("post-hoc", "box"))
+    for key, value in black_box.encoder.state_dict().items():
+        assert torch.equal(value, model.encoder.state_dict()[key]), key
+    assert all(model.sources) and model.method == "scaleprotoseg-post-hoc"
+    assert {path.name for path in out.iterdir()} == {path.name for path in (finished / "ours").iterdir()}
+
+
+def test_only_a_black_box_can_be_explained_after_the_fact(finished, capsys):
+    assert run("train", "--from", finished / "ours" / "model") == 1
+    assert run("train", f"--from={finished / 'nothing'}") == 1
+    assert run("train", "--from") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "has prototypes already; give a model without" in lines[0] and "no such folder" in lines[1]
+    assert lines[2] == "error: argument --from: expected one argument"
 
 
 def test_a_finished_run_holds_everything(finished):
@@ -250,4 +274,5 @@ def test_the_trainings_that_documents_show_are_understood(path):
             if option in words:
                 place = words.index(option)
                 del words[place : place + 1 + values]
-        assert cli._recipe(words).phases
+        if "--from" not in words:  # What follows from a black box is not known before it is trained.
+            assert cli._recipe(words).phases

@@ -5,21 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from jsonargparse.typing import PositiveInt
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.training.recipe import Recipe
 
 RECIPES = files("scaleprotoseg") / "recipes"
+
+OVER = "over:"
+"""Before a black box's name where a recipe is asked for: the recipe that follows from it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,7 +49,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     _quiet_libraries()
     parser, commands = _parser()
-    parsed = parser.instantiate(parser.parse_args(list(arguments)))
+    parsed = parser.instantiate(parser.parse_args(_without_from(arguments)))
     chosen = parsed[parsed.command]
     devices, nodes = chosen.get("devices", 1), chosen.get("num_nodes", 1)
     if devices * nodes > 1 and not chosen.get("sanity_check"):
@@ -77,6 +83,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     sub = add("train", _train, "All phases of a recipe; any key of the recipe can be given as --key value.")
     sub.add_argument("--config", action=RecipeFile, help=f"a recipe file, or one of {', '.join(_recipe_names())}")
+    sub.add_argument(
+        "--from", help="a trained black box that is to explain itself: everything not said otherwise follows from it"
+    )
     sub.add_argument("--out", type=Path, help="folder of the run; runs/<data>-<method> by default")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
     sub.add_argument(
@@ -87,9 +96,18 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     _add_devices(sub)
     sub.add_class_arguments(Recipe)
 
-    sub = add("evaluate", _evaluate, "Mean and per-class IoU, pixel accuracy and sparsity of a model on a split.")
+    sub = add("evaluate", _evaluate, "Scores of a model on a split: of the segmentation, and of the explanations.")
     _add_bundle(sub)
     _add_data(sub, default_split="val")
+    sub.add_argument(
+        "--scores",
+        type=Literal["segmentation", "explanations", "all"],
+        default="explanations",
+        help="how much to measure: IoU alone; also consistency, stability and overlap; also whether the evidence shown "
+        "is the evidence used",
+    )
+    _add_parts(sub)
+    sub.add_class_arguments(PartOptions, "part_scores")
     sub.add_argument("--out", type=Path, help="also write the metrics to this JSON file")
     _add_devices(sub)
 
@@ -113,6 +131,14 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     _add_data(sub, default_split="val", required=False)
     sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
 
+    sub = add("figures", _figures, "Figures for papers: each class's groups on a picture, scales, overlap.")
+    _add_bundle(sub)
+    _add_data(sub, default_split="val")
+    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.svg and NAME.png")
+    sub.add_argument(
+        "--image", nargs="+", default=[], help="names of pictures to draw classes on; what shows most by default"
+    )
+
     sub = add("import-official", _import_official, "A published checkpoint as a model; nothing in the file is run.")
     sub.add_argument("file", type=Path, help="a .pth file as the authors of ScaleProtoSeg or ProtoSeg published it")
     sub.add_argument("--out", type=Path, required=True, help="the model folder to write")
@@ -121,8 +147,23 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
 
     sub = add("check-data", _check_data, "Finds what would break a training, before training.")
     _add_data(sub, default_split=None)
-    sub.add_argument("--parts", type=Path, help="where part labels lie: a folder of Panoptic Parts, a keypoints file")
+    _add_parts(sub)
     return parser, commands
+
+
+def _without_from(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which the recipe over a black box is a recipe like others, so that what follows may change it."""
+    if arguments[:1] != ["train"]:
+        return list(arguments)
+    rewritten: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--from="):
+            rewritten += ["--config", OVER + argument.removeprefix("--from=")]
+        elif rewritten[-1:] == ["--from"]:
+            rewritten[-1:] = ["--config", OVER + argument]
+        else:
+            rewritten.append(argument)
+    return rewritten
 
 
 def _add_bundle(sub: ArgumentParser) -> None:
@@ -133,6 +174,10 @@ def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = T
     sub.add_argument("--data", required=required, help="a data set's name, or a folder with images/ and masks/")
     sub.add_argument("--root", type=Path, help="the folder of a named data set")
     sub.add_argument("--split", default=default_split, help="train, val, test or what else there is")
+
+
+def _add_parts(sub: ArgumentParser) -> None:
+    sub.add_argument("--parts", type=Path, help="where part labels lie: a folder of Panoptic Parts, a keypoints file")
 
 
 def _add_devices(sub: ArgumentParser) -> None:
@@ -149,11 +194,20 @@ class RecipeFile(ActionConfigFile):
         Raises:
             UserError: If there is no such recipe, or it does not fit.
         """
-        path = _recipe_path(str(values))
+        name = str(values)
         try:
+            if name.startswith(OVER):
+                from scaleprotoseg.training.black_box import recipe_over
+
+                with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+                    yaml.safe_dump(recipe_over(name.removeprefix(OVER)), file, sort_keys=False)
+                    file.flush()
+                    super().__call__(parser, cfg, file.name, option_string)  # type: ignore[no-untyped-call]
+                return
+            path = _recipe_path(name)
             super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
         except (ArgumentError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
+            raise UserError(f"{name}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
 
 
 def _recipe_names() -> list[str]:
@@ -213,7 +267,8 @@ def _train(parsed: Namespace) -> None:
 def _evaluate(parsed: Namespace) -> None:
     from scaleprotoseg.pipeline import evaluate
 
-    evaluate(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out)
+    where = parsed.data, parsed.root, parsed.split, parsed.parts
+    evaluate(parsed.bundle, *where, parsed.out, parsed.scores, parsed.part_scores)
 
 
 def _predict(parsed: Namespace) -> None:
@@ -238,6 +293,12 @@ def _report(parsed: Namespace) -> None:
     from scaleprotoseg.pipeline import report
 
     report(parsed.bundle, parsed.out, parsed.data, parsed.root, parsed.split)
+
+
+def _figures(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline import figures
+
+    figures(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out, parsed.image)
 
 
 def _import_official(parsed: Namespace) -> None:

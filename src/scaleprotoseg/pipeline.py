@@ -24,10 +24,12 @@ from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.distributed import is_main, together, wait
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation import metrics as metrics_table
-from scaleprotoseg.evaluation.metrics import measure
+from scaleprotoseg.evaluation.metrics import Scores, measure
+from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.evaluation.submission import write_submission
 from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
+from scaleprotoseg.explanation.paper_figures.write import write_figures
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import require_empty, write_file
 from scaleprotoseg.model.bundle import load
@@ -73,7 +75,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> dict[str, Any]:
 def _train(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
     """Trains as one of the processes that do; the main one writes."""
     data = recipe.data
-    training, validation = (open_dataset(data.name, split, data.root) for split in (data.split, "val"))
+    training, validation = (open_dataset(data.name, split, data.root, data.parts) for split in (data.split, "val"))
     network, done = start(recipe, training.labels, folder)
     history = folder / "logs" / "phases.json"
     phases: dict[str, Any] = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else {}
@@ -85,7 +87,8 @@ def _train(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
 
     def after_phase(name: str, network: Network) -> None:
         progress = over_pictures(f"measuring after {name}")
-        phases[name] = measure(network, validation, recipe.seed, paper=name == last, progress=progress)
+        scores: Scores = "explanations" if name == last else "segmentation"
+        phases[name] = measure(network, validation, recipe.seed, scores, progress=progress)
         log.info("after %s: mIoU %.3f", name, phases[name]["miou"] or float("nan"))
         if is_main():
             _write_metrics(history, phases)
@@ -117,10 +120,31 @@ def demo(black_box: Recipe, explaining: Recipe, folder: Path, resume: bool = Fal
     )
 
 
-def evaluate(bundle: str, data: str, root: Path | None, split: str, out: Path | None) -> None:
-    """Measures a bundle on a split, prints the scores and writes them if a file is given."""
+def evaluate(
+    bundle: str,
+    data: str,
+    root: Path | None,
+    split: str,
+    parts: Path | None = None,
+    out: Path | None = None,
+    scores: Scores = "explanations",
+    options: PartOptions | None = None,
+) -> None:
+    """Measures a bundle on a split, prints the scores and writes them if a file is given.
+
+    Args:
+        bundle: A bundle's folder or Hub id.
+        data: Data set.
+        root: Folder of a named data set.
+        split: Its split.
+        parts: Where its part labels lie, if they lie apart.
+        out: A file for the scores.
+        scores: How much to measure.
+        options: Variant of consistency and stability.
+    """
     with together():
-        metrics = measure(_load(bundle), open_dataset(data, split, root), progress=over_pictures("measuring"))
+        dataset = open_dataset(data, split, root, parts)
+        metrics = measure(_load(bundle), dataset, None, scores, options, over_pictures("measuring"))
         if is_main():
             metrics_table.render(metrics, console)
             if out is not None:
@@ -187,6 +211,22 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
     else:
         write_report(network, out, _metrics_beside(Path(bundle), network), [])
     console.print(f"open {escape(str(out))}")
+
+
+def figures(bundle: str, data: str, root: Path | None, split: str, folder: Path, images: Sequence[str]) -> None:
+    """Writes the figures for papers.
+
+    Args:
+        bundle: A bundle's folder or Hub id.
+        data: Data set they are measured and drawn on.
+        root: Folder of a named data set.
+        split: Its split.
+        folder: Where to write; made if missing.
+        images: Names of the pictures that classes are drawn on; none = those that show most of each.
+    """
+    dataset = open_dataset(data, split, root)
+    names = write_figures(_load(bundle), dataset, folder, images, over_pictures("measuring"))
+    console.print(f"{len(names)} figures, each as SVG and PNG: {escape(str(folder))}")
 
 
 def import_official(

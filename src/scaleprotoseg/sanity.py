@@ -113,6 +113,7 @@ def sanity_check(recipe: Recipe) -> None:
         network=replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False)),
         # Neighbours are looked for in so few pictures that one must be enough.
         phases={name: replace(phase, steps=STEPS, agreeing=1) for name, phase in recipe.phases.items()},
+        store=replace(recipe.store, views=min(1, recipe.store.views)),
         warm_start="left out",
     )
     costs: dict[str, PhaseCost] = {}
@@ -134,7 +135,7 @@ def sanity_check(recipe: Recipe) -> None:
         network = Network(short.network, dataset.labels, recipe.method)
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
         begun = time.perf_counter()
-        measure(network, first, paper=False)
+        measure(network, first, scores="segmentation")
         measuring = (time.perf_counter() - begun) / len(first)
     _print(recipe, dataset, costs, measuring, disk)
 

@@ -75,10 +75,10 @@ def test_other_classes_are_refused():
 def test_metrics_have_the_documented_form():
     network = small_network()
     network.replace_head(GroupHead.over(network.head, 2), network.sources)
-    metrics = json.loads(json.dumps(measure(network, Toys(2), seed=3)))
+    metrics = json.loads(json.dumps(measure(network, Toys(2), seed=3, scores="all"), allow_nan=False))
     assert list(metrics) == [
         "method", "data", "split", "num_images", "miou", "pixel_accuracy", "iou", "protocols",
-        "consistency", "stability", "sparsity", "overlap", "seed", "versions",
+        "sparsity", "consistency", "stability", "parts", "overlap", "faithfulness", "seed", "versions",
     ]  # fmt: skip
     assert list(metrics["iou"]) == list(LABELS.names)
     assert metrics["seed"] == 3 and metrics["consistency"] is None
@@ -87,7 +87,22 @@ def test_metrics_have_the_documented_form():
     assert metrics["protocols"] == {"native": native, "paper": None}
     console = Console(record=True, width=100)
     render(metrics, console)
-    assert f"{metrics['miou']:.3f}" in console.export_text()
+    text = console.export_text()
+    assert f"{metrics['miou']:.3f}" in text
+    assert metrics["parts"] is None and set(metrics["overlap"]) == {"within_scale", "across_scales", "groups"}
+    assert list(metrics["overlap"]["groups"]) == ["0.8", "0.9", "0.95", "0.99"]
+    shown = metrics["faithfulness"]
+    assert shown["explained_variance"] == pytest.approx(1, abs=1e-6)
+    assert shown["ablation"]["error"] < 1e-9 and shown["members"]["error"] < 1e-9
+    assert f"{shown['misalignment']['overall']['inside']:.3f}" in text
+    quick = measure(network, Toys(2), scores="segmentation")
+    assert quick["miou"] == pytest.approx(metrics["miou"]) and quick["overlap"] is None
+
+
+def test_a_black_box_has_nothing_to_explain():
+    box = Network(NetworkConfig(EncoderConfig("resnet10t", stage=2), PyramidConfig((1,)), HeadConfig("direct")), LABELS)
+    metrics = measure(box.eval(), Toys(1), scores="all")
+    assert [metrics[name] for name in ("consistency", "overlap", "faithfulness")] == [None] * 3
 
 
 def test_the_papers_input_size_is_measured_beside_the_native_one(monkeypatch):
@@ -110,7 +125,7 @@ def test_the_papers_input_size_is_measured_beside_the_native_one(monkeypatch):
     console = Console(record=True, width=100)
     render(measure(network, Toys(1)), console)
     assert "at the paper's input size" in console.export_text()
-    assert measure(network, Toys(1), paper=False)["protocols"]["paper"] is None
+    assert measure(network, Toys(1), scores="segmentation")["protocols"]["paper"] is None
     own_size = measure(small_network(size=24), Toys(1))["protocols"]
     assert own_size["native"]["input_size"] == 24 and own_size["paper"] is None
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,10 +14,15 @@ from rich.table import Table
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.registry import READERS
+from scaleprotoseg.evaluation.interpretability import explanations, faithfulness
+from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segmentation
 from scaleprotoseg.evaluation.sparsity import sparsity
 from scaleprotoseg.model.config import InputSize
 from scaleprotoseg.model.network import Network
+
+Scores = Literal["segmentation", "explanations", "all"]
+"""How much is measured: the segmentation; also where prototypes and groups point; also whether that is what decided."""
 
 VERSIONED = ("scaleprotoseg", "torch", "torchvision", "timm", "lightning")
 
@@ -26,7 +31,8 @@ def measure(
     network: Network,
     dataset: SegmentationDataset,
     seed: int | None = None,
-    paper: bool = True,
+    scores: Scores = "explanations",
+    options: PartOptions | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> dict[str, Any]:
     """Measures a model.
@@ -35,33 +41,42 @@ def measure(
         network: In eval mode.
         dataset: A labelled split.
         seed: Of the training, if known.
-        paper: Whether to measure also at the paper's input size, where the paper has results on this data.
+        scores: How much to measure. More than ``segmentation`` is also measured at the paper's input size, where the
+            paper has results on this data.
+        options: Variant of consistency and stability; None is the paper's.
         progress: Wraps the picture indices to show progress.
 
     Returns:
-        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured. ``protocols`` holds the
-        scores at ``native`` size (as ``predict`` reads pictures; the scores at the top) and as in the ``paper``, each
-        with its ``input_size`` (None: the picture's own).
+        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured. ``consistency``,
+        ``stability``, ``parts`` and ``overlap`` are those of
+        :func:`~scaleprotoseg.evaluation.interpretability.explanations`, ``faithfulness`` of the function of this name.
+        ``protocols`` holds the scores at ``native`` size (as ``predict`` reads pictures; the scores at the top) and as
+        in the ``paper``, each with its ``input_size`` (None: the picture's own).
     """
-    scores = score_segmentation(network, dataset, progress=progress)
-    native = _protocol(network.config.input.size, scores)
+    segmentation = score_segmentation(network, dataset, progress=progress)
+    native = _protocol(network.config.input.size, segmentation)
     iou = {
         name: None if math.isnan(value) else value
-        for name, value in zip(network.labels.names, scores.iou.tolist(), strict=True)
+        for name, value in zip(network.labels.names, segmentation.iou.tolist(), strict=True)
     }
+    explained = dict.fromkeys(("consistency", "stability", "parts", "overlap", "faithfulness"))
+    if scores != "segmentation" and network.prototypes is not None:
+        found, overlaps = explanations(network, dataset, options or PartOptions(), progress)
+        explained |= found
+        if scores == "all":
+            explained["faithfulness"] = faithfulness(network, dataset, overlaps, progress)
+    paper = None if scores == "segmentation" else _paper(network, dataset, native, progress)
     return {
         "method": network.method,
         "data": dataset.name,
         "split": dataset.split,
-        "num_images": scores.num_images,
+        "num_images": segmentation.num_images,
         "miou": native["miou"],
         "pixel_accuracy": native["pixel_accuracy"],
         "iou": iou,
-        "protocols": {"native": native, "paper": _paper(network, dataset, native, progress) if paper else None},
-        "consistency": None,
-        "stability": None,
+        "protocols": {"native": native, "paper": paper},
         "sparsity": asdict(sparsity(network)),
-        "overlap": None,
+        **explained,
         "seed": seed,
         "versions": {name: version(name) for name in VERSIONED},
     }
@@ -109,7 +124,35 @@ def render(metrics: dict[str, Any], console: Console) -> None:
         table.add_row("prototypes used", f"{counts['prototypes_used']} of {counts['prototypes_total']}")
     if counts["members_per_group"] is not None:
         table.add_row("members per group", f"{counts['members_per_group']:.2f}")
+    for name in ("consistency", "stability"):
+        if metrics[name] is not None:
+            table.add_row(f"{name} of prototypes", _share(metrics[name]))
     console.print(table)
+    if metrics["faithfulness"] is not None:
+        console.print(_faithfulness(metrics["faithfulness"]))
+
+
+def _faithfulness(scores: dict[str, Any]) -> Table:
+    """Whether explanations show what decided."""
+    table = Table(title="do explanations show what decided?", title_justify="left", show_header=False)
+    misalignment = scores["misalignment"]["overall"]
+    collapse = scores["collapse"]
+    dead = collapse["dead_groups"]
+    rows = {
+        "similarity left with only the region shown": _share(misalignment["inside"]),
+        "similarity left without it": _share(misalignment["outside"]),
+        "share of the picture shown": _share(misalignment["area"]),
+        "pixels that change class without a unit, mean": _share(scores["ablation"]["flips"]),
+        "rank correlation of that with what it was credited": _share(scores["ablation"]["agreement"]),
+        "nearest patches of the prototype's class": _share(scores["purity"]["classes"]),
+        "nearest patches of one part": _share(scores["purity"]["parts"]),
+        "duplicate pairs, unused prototypes, dead groups": f"{len(collapse['duplicates'])}, {len(collapse['unused'])}, "
+        + ("-" if dead is None else str(len(dead))),
+        "variance of the scores that prototypes explain": _share(scores["explained_variance"]),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
 
 
 def _share(value: float | None) -> str:

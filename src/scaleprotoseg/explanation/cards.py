@@ -87,10 +87,11 @@ class ClassCard:
 
 def class_cards(page: Page) -> list[ClassCard]:
     """One card a class, from any page of the model."""
-    return [_card(page, index) for index in range(len(page.labels))]
+    return [class_card(page, index) for index in range(len(page.labels))]
 
 
-def _card(page: Page, index: int) -> ClassCard:
+def class_card(page: Page, index: int) -> ClassCard:
+    """The card of the class with train id ``index``, from any page of the model."""
     numbers, weights = unit_numbers(page), page.classifier[index]
     own = page.unit_class == index
     foreign = (~own).nonzero().flatten().tolist()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from PIL import Image
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.config import NetworkConfig
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels; right and bottom are exclusive."""
@@ -66,6 +68,19 @@ class Source:
             raise UserError(f"prototypes.json: malformed source ({error!r}); save the model again") from error
 
 
+def reach_of(config: NetworkConfig, scale: int) -> int:
+    """Cells to each side of its own that a scale of the pyramid reads: the dilation of its branch.
+
+    Args:
+        config: Of the network. Where branches are summed, the longest one counts; where pictures are read at several
+            sizes, the smallest, for a cell may come from there.
+        scale: Index of the scale.
+    """
+    dilations = config.pyramid.dilations
+    dilation = dilations[scale] if config.pyramid.fuse == "keep" else max(dilations)
+    return math.ceil(dilation / min((1.0, *config.input.scales)))
+
+
 def patch_box(cell: tuple[int, int], grid: tuple[int, int], image_size: tuple[int, int], reach: int) -> Box:
     """The picture region under the cells from ``cell - reach`` to ``cell + reach``, clipped to the picture.
 
@@ -73,7 +88,7 @@ def patch_box(cell: tuple[int, int], grid: tuple[int, int], image_size: tuple[in
         cell: (row, column) on the feature map.
         grid: (height, width) of the feature map.
         image_size: (width, height) of the picture.
-        reach: Cells to each side: the dilation of the prototype's pyramid branch.
+        reach: Cells to each side, as :func:`reach_of` gives them.
     """
     (row, column), (rows, columns), (width, height) = cell, grid, image_size
     return (

@@ -24,6 +24,7 @@ class DataConfig:
         name: A known data set, or the path of a folder with images/ and masks/.
         root: Folder of a known data set.
         split: The split that is trained on; ``val`` is measured on.
+        parts: Where part labels lie, if they lie apart: a folder of Panoptic Parts, or a keypoints file.
         crop: (height, width) of training crops, after the picture was resized to ``network.input.size``.
         scale: Smallest and largest random factor before cropping.
         batch_size: Pictures per step, shared by all devices.
@@ -34,6 +35,7 @@ class DataConfig:
     name: str = "scenes"
     root: Path | None = None
     split: str = "train"
+    parts: Path | None = None
     crop: tuple[int, int] = (513, 513)
     scale: tuple[float, float] = (0.5, 1.5)
     batch_size: int = 2

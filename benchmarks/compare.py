@@ -1,0 +1,224 @@
+r"""Trains and scores methods on data sets with several seeds, and writes the table of docs/results.md.
+
+    python benchmarks/compare.py run --root camvid=CAMVID --root isbi_em=ISBI2012 --root voc2012=VOC2012 \
+        --parts voc2012=KEYPOINTS.json [--data scenes ...] [--methods protoseg ...] [--seeds 0 1] [--out runs/compare]
+    python benchmarks/compare.py table
+
+``run`` goes through data sets, methods and seeds. What is finished is left alone and what was cut off is taken up, so
+the command can be stopped at any time and given again, or given several times side by side for different data. Each
+run's scores go to ``benchmarks/results/DATA/METHOD-seedN.json``. ``table`` reads nothing but these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "results.md"
+MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- until here -->"
+BLACK_BOX, OURS = "deeplabv2", "scaleprotoseg-tied"
+
+log = logging.getLogger("compare")
+
+
+@dataclass(frozen=True)
+class Data:
+    """How a data set is measured.
+
+    Attributes:
+        title: Its name in the table.
+        split: What is measured; the mIoU after each phase is always that of ``val``.
+        seeds: Trainings of each method.
+        classes: The mean IoU is over these; all if empty.
+    """
+
+    title: str
+    split: str
+    seeds: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+
+
+DATA = {
+    "scenes": Data("Drawn scenes, validation", "val", (0, 1, 2)),
+    "camvid": Data("CamVid, test", "test", (0, 1)),
+    "isbi_em": Data("ISBI 2012 EM, validation", "val", (0, 1)),
+    "voc2012": Data(
+        "VOC 2012 subset, validation",
+        "val",
+        (0, 1),
+        ("background", "cat", "cow", "dog", "horse", "person", "sheep"),
+    ),
+}
+
+METHODS = {
+    BLACK_BOX: "DeepLabv2",
+    "protoseg": "ProtoSeg",
+    "scaleprotoseg": "ScaleProtoSeg (paper)",
+    OURS: "ScaleProtoSeg (ours)",
+}
+"""Methods, and what the table calls them; ours starts from the black box with the same seed."""
+
+Scores = dict[str, Any]
+
+
+def main() -> None:
+    """Runs, or writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--root", action="append", default=[], metavar="DATA=FOLDER")
+    run.add_argument("--parts", action="append", default=[], metavar="DATA=FILE")
+    run.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    run.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    run.add_argument("--seeds", nargs="+", type=int, help="all of a data set by default")
+    run.add_argument("--out", type=Path, default=Path("runs/compare"))
+    commands.add_parser("table")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if options.command == "table":
+        write_table()
+        return
+    roots, parts = (dict(pair.split("=", 1) for pair in pairs) for pairs in (options.root, options.parts))
+    for data in options.data:
+        for method in (name for name in METHODS if name in options.methods):
+            for seed in options.seeds or DATA[data].seeds:
+                train_and_score(data, method, seed, options.out, roots.get(data), parts.get(data))
+
+
+def train_and_score(data: str, method: str, seed: int, out: Path, root: str | None, parts: str | None) -> None:
+    """One training and its scores, as far as they are not there yet."""
+    result = RESULTS / data / f"{method}-seed{seed}.json"
+    if result.is_file():
+        return
+    run = out / data / f"{method}-seed{seed}"
+    if not (run / "metrics.json").is_file():
+        arguments = ["train", "--config", recipe(data, method), "--seed", str(seed), "--out", str(run), "--resume"]
+        arguments += ["--data.root", root] if root else []
+        if method == OURS:
+            arguments += ["--warm_start", str(out / data / f"{BLACK_BOX}-seed{seed}" / "model")]
+        scaleprotoseg(run, "train", arguments)
+    scores = run / "scores.json"
+    arguments = ["evaluate", str(run / "model"), "--data", data, "--split", DATA[data].split, "--scores", "all"]
+    arguments += ["--out", str(scores)] + (["--root", root] if root else []) + (["--parts", parts] if parts else [])
+    scaleprotoseg(run, "evaluate", arguments)
+    phases = json.loads((run / "logs" / "phases.json").read_text(encoding="utf-8"))
+    written = json.loads(scores.read_text(encoding="utf-8"))
+    written |= {"seed": seed, "phases": {name: phase["miou"] for name, phase in phases.items()}}
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def recipe(data: str, method: str) -> str:
+    """The recipe made for this comparison, else the packaged one."""
+    own = HERE / "recipes" / data / f"{method}.yaml"
+    return str(own) if own.is_file() else f"{data}/{method}"
+
+
+def scaleprotoseg(run: Path, name: str, arguments: list[str]) -> None:
+    """One command, its output in a log beside the run; stops everything if it fails."""
+    log.info("%s: %s", run, name)
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.with_name(f"{run.name}.{name}.log")
+    with file.open("a", encoding="utf-8") as output:
+        done = subprocess.run([sys.executable, "-m", "scaleprotoseg", *arguments], stdout=output, stderr=output)
+    if done.returncode:
+        raise SystemExit(f"{run}: {name} ended with {done.returncode}; see {file}")
+
+
+def miou(scores: Scores) -> float:
+    """Mean IoU over the classes that count on its data."""
+    names = DATA[scores["data"]].classes or scores["iou"]
+    return statistics.fmean(scores["iou"][name] for name in names if scores["iou"][name] is not None)
+
+
+def shown(scores: Scores, which: str) -> float | None:
+    """Share of a similarity that is left in the region shown, or the share of the picture that this region is."""
+    return scores["faithfulness"] and scores["faithfulness"]["misalignment"]["overall"][which]
+
+
+def overlap(scores: Scores, kind: str) -> float | None:
+    """Overlap at the 0.95 quantile."""
+    return scores["overlap"] and scores["overlap"].get(kind, {}).get("0.95")
+
+
+def lost(scores: Scores, phases: tuple[str, ...]) -> float | None:
+    """Points of mIoU on the validation split between joint training and the last of some phases that there is."""
+    before = scores["phases"].get("joint")
+    after = [value for name, value in scores["phases"].items() if name in phases]
+    return 100 * (before - after[-1]) if before is not None and after else None
+
+
+COLUMNS: dict[str, tuple[str, Callable[[Scores], float | None]]] = {
+    "mIoU": (".3f", miou),
+    "consistency": (".2f", lambda scores: scores["consistency"]),
+    "stability": (".3f", lambda scores: scores["stability"]),
+    "prototypes a class": (".1f", lambda scores: scores["sparsity"]["prototypes_per_class"]),
+    "members a group": (".1f", lambda scores: scores["sparsity"]["members_per_group"]),
+    "overlap, one scale": (".3f", lambda scores: overlap(scores, "within_scale")),
+    "overlap, groups": (".3f", lambda scores: overlap(scores, "groups")),
+    "evidence inside": (".3f", lambda scores: shown(scores, "inside")),
+    "shown": (".2f", lambda scores: shown(scores, "area")),
+    "lost by projection": (".1f", lambda scores: lost(scores, ("projection",))),
+    "lost in all": (".1f", lambda scores: lost(scores, tuple(scores["phases"]))),
+}
+
+
+def table_of(data: str) -> list[str]:
+    """The lines of one data set's table; methods without results are left out."""
+    runs = {method: [] for method in METHODS}
+    for file in sorted((RESULTS / data).glob("*-seed*.json")):
+        method = file.stem.rpartition("-seed")[0]
+        runs[method].append(json.loads(file.read_text(encoding="utf-8")))
+    boxes = {scores["seed"]: miou(scores) for scores in runs[BLACK_BOX]}
+    columns = {
+        "mIoU": COLUMNS["mIoU"],
+        "of the black box": (".3f", lambda scores: miou(scores) / boxes[scores["seed"]]),
+    }
+    columns |= COLUMNS
+    lines = [
+        f"### {DATA[data].title}",
+        "",
+        "| method | seeds | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    for method, found in runs.items():
+        if found:
+            cells = [cell(form, [value(scores) for scores in found]) for form, value in columns.values()]
+            lines.append(f"| {METHODS[method]} | {len(found)} | " + " | ".join(cells) + " |")
+    if all(scores["parts"] is None for found in runs.values() for scores in found):
+        lines += ["", "There are no part labels, so that consistency and stability cannot be measured."]
+    return [*lines, ""]
+
+
+def cell(form: str, values: list[float | None]) -> str:
+    """Mean and standard deviation over seeds; a dash where nothing was measured."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    spread = f" ± {statistics.stdev(known):{form}}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):{form}}{spread}"
+
+
+def write_table() -> None:
+    """Puts the tables between their marks on the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    if not after:
+        raise SystemExit(f"{PAGE}: has no place for the tables; put the lines {MARKS[0]} and {MARKS[1]} into it")
+    lines = [line for data in DATA if (RESULTS / data).is_dir() for line in table_of(data)]
+    PAGE.write_text(before + MARKS[0] + "\n\n" + "\n".join(lines) + MARKS[1] + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
