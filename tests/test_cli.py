@@ -141,6 +141,15 @@ def test_explain_and_report(finished, tmp_path):
     assert run("report", finished / "box" / "model", "--out", tmp_path / "box.html") == 0
 
 
+def test_figures(finished, tmp_path):
+    arguments = [finished / "ours" / "model", "--data", finished / "data", "--image", "toy-6", "toy-7"]
+    assert run("figures", *arguments, "--out", tmp_path / "figures") == 0
+    stems = ("overlap", "scales", "groups-ground", "groups-disc", "groups-bar")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
+    assert re.search("toy-[67]: labelled pixels outlined", (tmp_path / "figures" / "groups-disc.svg").read_text())
+
+
 def test_a_report_shows_no_other_models_metrics(finished, tmp_path):
     shutil.copytree(finished / "ours" / "model", tmp_path / "model")
     pages = []
@@ -197,6 +206,14 @@ MISTAKES = {
     "no picture": (["explain", "{home}/ours/model", "{home}/none.png", "--out", "{out}"], "none.png"),
     "not a picture": (["explain", "{home}/ours/model", "{home}/recipe.yaml", "--out", "{out}"], "recipe.yaml"),
     "black box": (["explain", "{home}/box/model", "{home}/data/images/toy-1.png", "--out", "{out}"], "no prototypes"),
+    "figures of a black box": (
+        ["figures", "{home}/box/model", "--data", "{home}/data", "--out", "{out}"],
+        "no prototypes",
+    ),
+    "figures on no picture": (
+        ["figures", "{home}/ours/model", "--data", "{home}/data", "--image", "toy-66", "--out", "{out}"],
+        "names are like toy-6",
+    ),
     "same name twice": (
         ["predict", "{home}/ours/model", "{home}/data/images", "{home}/data/masks", "--out", "{out}"],
         "different folders",

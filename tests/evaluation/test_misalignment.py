@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleprotoseg.data.labels import VOID
-from scaleprotoseg.evaluation.misalignment import Evidence, choose_pictures, in_box, score_misalignment
+from scaleprotoseg.evaluation.misalignment import Evidence, score_misalignment
+from scaleprotoseg.model.evidence import choose_pictures, in_box
 from scaleprotoseg.model.inference import to_tensor
 from scaleprotoseg.model.source import reach_of
 from scaleprotoseg.training.projection import project

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.evaluation.purity import UNKNOWN, Purity, part_purity, score_purity
-from scaleprotoseg.evaluation.units import used_prototypes
+from scaleprotoseg.model.inference import used_prototypes
 from tests.evaluation.toys import Given, PartToys, grouped_network, in_two, sample_of
 from tests.model.test_search import all_patches, small_network
 from tests.toys import Toys

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.units import above_quantile, activations_of, at_pixels, units_of, used_prototypes
+from scaleprotoseg.evaluation.units import above_quantile, activations_of, at_pixels, units_of
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
-from scaleprotoseg.model.inference import to_tensor
+from scaleprotoseg.model.inference import to_tensor, used_prototypes
 from scaleprotoseg.model.network import Network
 from tests.evaluation.toys import grouped_network
 from tests.model.test_search import small_network

@@ -31,6 +31,8 @@ REFUSED = {
         {"phases": {"a": {**FIT, "invariance": 1.0}}},
         "phases.a: invariance, redundancy and window",
     ),
+    "frame without patches": ({"phases": {"a": FIT, "b": {"do": "frame"}}}, "phases.b: frames show training patches"),
+    "shown for another pyramid": ({"network": {"pyramid": {"shown": [1]}}}, "network.pyramid.shown has 1 values"),
     "no window": ({"phases": {"a": {**FIT, "noise": 0.1, "window": 0.0}}}, "phases.a: window is 0.0"),
     "tied without patches": (
         {"phases": {"a": FIT, "b": {"steps": 3, "learning_rates": {"pyramid": 0.1}, "tied": True}}},

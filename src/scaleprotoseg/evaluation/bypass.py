@@ -10,9 +10,8 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.evaluation.units import used_prototypes
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import in_tiles, require_prototypes
+from scaleprotoseg.model.inference import in_tiles, require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 
 

@@ -142,7 +142,7 @@ def _faithfulness(scores: dict[str, Any]) -> Table:
         "similarity left with only the region shown": _share(misalignment["inside"]),
         "similarity left without it": _share(misalignment["outside"]),
         "share of the picture shown": _share(misalignment["area"]),
-        "pixels that change class without a unit, mean": _share(scores["ablation"]["flips"]),
+        "cells that change class without a unit, mean": _share(scores["ablation"]["flips"]),
         "rank correlation of that with what it was credited": _share(scores["ablation"]["agreement"]),
         "nearest patches of the prototype's class": _share(scores["purity"]["classes"]),
         "nearest patches of one part": _share(scores["purity"]["parts"]),

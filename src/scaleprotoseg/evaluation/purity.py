@@ -13,8 +13,7 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.evaluation.units import used_prototypes
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.search import Nearest, nearest_patches
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import in_tiles, require_prototypes
+from scaleprotoseg.model.inference import in_tiles, require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 
@@ -50,17 +50,6 @@ class Units:
 
 Maps = Callable[[Sample, Alter | None], list[Tensor]]
 """Activations of every level's units on one picture, which may be altered first: (U, h, w) each, on the CPU."""
-
-
-def used_prototypes(network: Network) -> Tensor:
-    """(P',) indices of the prototypes that carry weight: in a group, or for a class.
-
-    Raises:
-        UserError: If the network has no prototypes.
-    """
-    head = require_prototypes(network)
-    weights = head.dense_weights() if isinstance(head, GroupHead) else head.classifier.detach()
-    return (weights != 0).any(dim=0).nonzero().flatten().cpu()
 
 
 def units_of(network: Network) -> list[Units]:

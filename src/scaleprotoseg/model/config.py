@@ -76,11 +76,14 @@ class PyramidConfig:
         dilations: One branch each; the reach of a branch is its dilation times the output stride, in pixels.
         channels: Width of each branch. A ``direct`` head has as many as classes instead.
         fuse: ``keep`` sets the branches side by side (one scale each), ``sum`` adds them into one scale.
+        shown: By scale, cells to each side of its own that explanations show for a cell; None shows what the branch
+            itself reads, its dilation. A ``frame`` phase finds them.
     """
 
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     channels: int = 64
     fuse: Literal["keep", "sum"] = "keep"
+    shown: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.dilations:
@@ -88,6 +91,9 @@ class PyramidConfig:
         for dilation in self.dilations:
             at_least_one("network.pyramid.dilations", dilation)
         at_least_one("network.pyramid.channels", self.channels)
+        scales = len(self.dilations) if self.fuse == "keep" else 1
+        if self.shown is not None and len(self.shown) != scales:
+            raise UserError(f"network.pyramid.shown has {len(self.shown)} values; give one for each of {scales} scales")
 
 
 @dataclass(frozen=True)

@@ -173,3 +173,14 @@ def require_prototypes(network: Network) -> PrototypeHead | GroupHead:
             "with protoseg or scaleprotoseg"
         )
     return network.head
+
+
+def used_prototypes(network: Network) -> Tensor:
+    """(P',) indices of the prototypes that carry weight: in a group, or for a class.
+
+    Raises:
+        UserError: If the network has no prototypes.
+    """
+    head = require_prototypes(network)
+    weights = head.dense_weights() if isinstance(head, GroupHead) else head.classifier.detach()
+    return (weights != 0).any(dim=0).nonzero().flatten().cpu()

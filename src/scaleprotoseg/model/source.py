@@ -69,13 +69,15 @@ class Source:
 
 
 def reach_of(config: NetworkConfig, scale: int) -> int:
-    """Cells to each side of its own that a scale of the pyramid reads: the dilation of its branch.
+    """Cells to each side of its own that explanations show of a scale: what was found for it, else its dilation.
 
     Args:
         config: Of the network. Where branches are summed, the longest one counts; where pictures are read at several
             sizes, the smallest, for a cell may come from there.
         scale: Index of the scale.
     """
+    if config.pyramid.shown is not None:
+        return config.pyramid.shown[scale]
     dilations = config.pyramid.dilations
     dilation = dilations[scale] if config.pyramid.fuse == "keep" else max(dilations)
     return math.ceil(dilation / min((1.0, *config.input.scales)))

@@ -30,6 +30,7 @@ from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
+from scaleprotoseg.training.frame import frame
 from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
@@ -156,6 +157,8 @@ def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> No
     elif phase.do == "prune-by-neighbours":
         progress = over_pictures("looking at neighbours")
         prune_by_neighbours(network, dataset, phase.neighbours, phase.agreeing, progress)
+    elif phase.do == "frame":
+        frame(network, dataset, phase.inside, progress=over_pictures("looking for evidence"))
     elif phase.do == "group":
         assert isinstance(head, PrototypeHead)
         network.replace_head(GroupHead.over(head, phase.groups), network.sources)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
@@ -79,20 +79,26 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
         sample = dataset[image]
         for index in (i for i in keep if int(nearest.image[i, 0]) == image):
             rows, columns = (int(value) for value in nearest.grid[index, 0])
-            row, column = divmod(int(nearest.cell[index, 0]), columns)
+            cell = divmod(int(nearest.cell[index, 0]), columns)
             reach = reach_of(network.config, int(layer.prototype_scale[index]))
-            box = patch_box((row, column), (rows, columns), sample.image.size, reach)
-            window = context_window(box, sample.image.size)
-            sources[index] = Source(
-                image=sample.name,
-                image_size=sample.image.size,
-                cell=(row, column),
-                box=box,
-                window=window,
-                distance=float(nearest.distance[index, 0]),
-                picture=crop_png(sample.image, window),
-            )
+            sources[index] = source_at(sample, cell, (rows, columns), reach, float(nearest.distance[index, 0]))
     lost = sum(source is None for source in sources.values())
     if lost:
         log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
     return [sources[index] for index in keep]
+
+
+def source_at(sample: Sample, cell: tuple[int, int], grid: tuple[int, int], reach: int, distance: float) -> Source:
+    """A cell of a training picture as a source, with what is shown of it.
+
+    Args:
+        sample: The picture.
+        cell: (row, column) on its feature map.
+        grid: (height, width) of the feature map.
+        reach: Cells to each side that are shown.
+        distance: Squared distance from the prototype.
+    """
+    box = patch_box(cell, grid, sample.image.size, reach)
+    window = context_window(box, sample.image.size)
+    picture = crop_png(sample.image, window)
+    return Source(sample.name, sample.image.size, cell, box, window, distance, picture)

@@ -92,7 +92,8 @@ class Phase:
     Attributes:
         do: ``fit`` trains; ``project`` turns prototypes into training patches; ``prune-by-neighbours`` drops
             prototypes whose surroundings are of other classes; ``group`` puts groups in the classifier's place;
-            ``prune`` drops small group weights and unused prototypes.
+            ``prune`` drops small group weights and unused prototypes; ``frame`` finds how much of a picture must be
+            shown for a cell.
         steps: Optimizer steps of a fit.
         learning_rates: What a fit trains, and how fast: part to Adam's learning rate.
         decay: ``poly`` lowers the rates as (1 - step / steps) ** 0.9.
@@ -113,9 +114,10 @@ class Phase:
         agreeing: How many of them must be of the prototype's class.
         groups: Groups per class, for ``group``.
         threshold: Smallest group weight that stays, for ``prune``.
+        inside: Share of a similarity that must be left when all but what is shown is masked, for ``frame``.
     """
 
-    do: Literal["fit", "project", "prune-by-neighbours", "group", "prune"] = "fit"
+    do: Literal["fit", "project", "prune-by-neighbours", "group", "prune", "frame"] = "fit"
     steps: int = 0
     learning_rates: dict[str, float] = field(default_factory=dict)
     decay: Literal["constant", "poly"] = "constant"
@@ -133,6 +135,7 @@ class Phase:
     agreeing: int = 3
     groups: int = 3
     threshold: float = 0.05
+    inside: float = 0.96
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,8 @@ class Recipe:
             raise UserError(
                 f"{where}: {phase.agreeing} of {phase.neighbours} neighbours cannot agree; give 1 <= agreeing <= all"
             )
+        if phase.do == "frame" and ("project" not in before or not 0 < phase.inside < 1):
+            raise UserError(f"{where}: frames show training patches; project before, and give inside between 0 and 1")
         if phase.do == "group":
             at_least_one(f"{where}.groups", phase.groups)
         if phase.do == "prune" and "group" not in before:

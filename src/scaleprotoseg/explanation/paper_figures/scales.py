@@ -8,10 +8,9 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scaleprotoseg.evaluation.units import used_prototypes
 from scaleprotoseg.explanation.paper_figures.style import COLUMN, INK, printable, scale_colors, scale_names
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 
 BAR = 0.19

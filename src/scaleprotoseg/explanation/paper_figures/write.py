@@ -11,12 +11,11 @@ import numpy as np
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.segmentation import require_same_classes
-from scaleprotoseg.evaluation.units import used_prototypes
 from scaleprotoseg.explanation.paper_figures.groups import groups_figure
 from scaleprotoseg.explanation.paper_figures.overlap import measure_overlap, overlap_figure
 from scaleprotoseg.explanation.paper_figures.scales import scales_figure
 from scaleprotoseg.explanation.paper_figures.style import file_stems, paper_style, save, scale_names
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 
 
