@@ -66,7 +66,7 @@ def overlap_figure(means: Mapping[str, Sequence[float | None]]) -> Figure:
     axes.set(xlim=(FIRST, LAST), ylabel=f"mean IoU of {two} of a class")
     axes.set_xticks(percentiles, [f"{percentile:g}" for percentile in percentiles])
     axes.set_xlabel("percentile above which an activation is on", labelpad=1)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=PALE, alpha=0.25, linewidth=0.5)
     for place, kind in enumerate(shown):
         name, color, marker = LINES[kind]

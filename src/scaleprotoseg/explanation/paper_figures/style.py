@@ -32,19 +32,17 @@ PAGE = 6.875
 DPI = 300
 """Resolution of PNG files, and of the pictures in SVG files."""
 
-INK, PALE = "#222222", "#777777"
 Rgb = tuple[float, float, float]
 """(red, green, blue) in 0-1."""
+
+INK, PALE = "#222222", "#777777"
+"""Of what is to be read first, and of the rest."""
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 """Of Okabe and Ito, told apart with any colour vision."""
 
 STYLE: dict[str, Any] = {
     "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": PALE,
@@ -55,6 +53,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
     "legend.frameon": False,
     "savefig.dpi": DPI,
     "text.parse_math": False,  # Names of classes are data.

@@ -75,7 +75,7 @@ class Heat:
         values = np.linspace(self.low, self.high, 256)[None]
         key = self.over(np.full_like(values, 0.5), values)
         axes.imshow(key, extent=(self.low, self.high, 0, 1), aspect="auto")
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.tick_params(length=2, pad=1)
 
 
