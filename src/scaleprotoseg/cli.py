@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.resources import files
@@ -194,20 +195,25 @@ class RecipeFile(ActionConfigFile):
         Raises:
             UserError: If there is no such recipe, or it does not fit.
         """
-        name = str(values)
-        try:
-            if name.startswith(OVER):
-                from scaleprotoseg.training.black_box import recipe_over
+        with _recipe_file(str(values)) as path:
+            try:
+                super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
+            except (ArgumentError, TypeError, ValueError) as error:
+                raise UserError(f"{path}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
 
-                with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-                    yaml.safe_dump(recipe_over(name.removeprefix(OVER)), file, sort_keys=False)
-                    file.flush()
-                    super().__call__(parser, cfg, file.name, option_string)  # type: ignore[no-untyped-call]
-                return
-            path = _recipe_path(name)
-            super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
-        except (ArgumentError, TypeError, ValueError) as error:
-            raise UserError(f"{name}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
+
+@contextmanager
+def _recipe_file(name: str) -> Iterator[Path]:
+    """The file of a recipe by its name or path; of one over a black box, for the length of a block."""
+    if not name.startswith(OVER):
+        yield _recipe_path(name)
+        return
+    from scaleprotoseg.training.black_box import recipe_over
+
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(recipe_over(name.removeprefix(OVER)), file, sort_keys=False)
+        file.flush()
+        yield Path(file.name)
 
 
 def _recipe_names() -> list[str]:

@@ -25,7 +25,7 @@ from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.explanation.paper_figures import style
 from scaleprotoseg.explanation.paper_figures.overlap import overlap_figure
 from scaleprotoseg.explanation.paper_figures.scales import scale_usage, scales_figure
-from scaleprotoseg.explanation.paper_figures.style import file_stems, paper_style, printable, save
+from scaleprotoseg.explanation.paper_figures.style import file_stems, paper_style, save, short_name
 from scaleprotoseg.explanation.paper_figures.tiles import Heat, draw_patch
 from scaleprotoseg.explanation.paper_figures.write import choose_pictures, write_figures
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
@@ -191,7 +191,7 @@ def test_groups_show_their_members_by_decreasing_weight(folder: Path) -> None:
         path = folder / f"groups-{stem}.svg"
         shown = texts(path)
         assert f"{sample.name}: labelled pixels outlined" in shown
-        assert printable(toy.HOSTILE[label]) in shown
+        assert short_name(toy.HOSTILE[label]) in shown
         assert [text for text in shown if text in set(words)] == words
         assert len(list(ElementTree.parse(path).iter(f"{SVG}image"))) == pictures
         assert shown.count("patch") == sum(word == "#0" for word in words)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.encoder import Encoder
+from scaleprotoseg.training.curriculum import _stream
 from scaleprotoseg.training.losses import Diversity, OwnPrototypes
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase
@@ -16,13 +17,16 @@ from scaleprotoseg.training.stem import Stem, level_of
 from scaleprotoseg.training.sync import SyncNorms
 from tests.model.test_search import small_network
 from tests.toys import Toys
+from tests.training.test_curriculum import make_recipe
 
 
 def test_the_loss_is_the_mean_over_all_readings_of_a_picture(monkeypatch):
     network, sample = small_network(scales=(0.5, 0.75)), Toys(1)[0]
     phase = Phase(steps=1, learning_rates={"encoder": 1.0}, diversity=0.25, foreign_l1=0.01)
     stem = Stem(network, level_of(network, phase))
-    module = FitModule(network, phase, LossConfig(), None, stem, None, DataConfig()).eval()
+    module = FitModule(
+        network, phase, LossConfig(), None, stem, _stream(make_recipe(), Toys(1), 0, 1), DataConfig()
+    ).eval()
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
     images = torch.tensor(list(sample.image.tobytes()), dtype=torch.uint8).view(1, 40, 48, 3).permute(0, 3, 1, 2)
     masks = torch.from_numpy(sample.mask)[None]

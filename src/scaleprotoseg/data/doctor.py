@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.data.files import AbsentSplitError, FaultyDataError, Inspection, PairedFiles
+from scaleprotoseg.data.files import AbsentSplitError, FaultyDataError, Inspection, PairedFiles, printable
 from scaleprotoseg.data.labels import VOID, Color
 from scaleprotoseg.data.registry import data_splits, open_dataset
 from scaleprotoseg.errors import UserError
@@ -162,12 +162,12 @@ def render(diagnosis: Diagnosis, console: Console, limit: int = 100) -> None:
             console.print(_class_table(summary))
     for title, style, lines in (("Error", "bold red", diagnosis.errors), ("Warning", "yellow", diagnosis.warnings)):
         for line in lines[:limit]:
-            console.print(Text.assemble((f"{title}: ", style), _printable(line)), soft_wrap=True)
+            console.print(Text.assemble((f"{title}: ", style), printable(line)), soft_wrap=True)
         if len(lines) > limit:
             console.print(Text(f"... and {len(lines) - limit} more of this kind"))
     found = f"{_count(diagnosis.errors, 'error')}, {_count(diagnosis.warnings, 'warning')}"
     verdict = "mend the errors before training" if diagnosis.errors else "ready for training"
-    console.print(Text(_printable(f"{diagnosis.data}: {found}; {verdict}")), soft_wrap=True)
+    console.print(Text(printable(f"{diagnosis.data}: {found}; {verdict}")), soft_wrap=True)
 
 
 def _look(dataset: SegmentationDataset, index: int) -> _Look:
@@ -256,15 +256,9 @@ def _class_table(summary: SplitSummary) -> Table:
         column.justify = "right"
     for count in summary.classes:
         swatch = Text("  ", style="on rgb({},{},{})".format(*count.color))
-        table.add_row(swatch, Text(_printable(count.name)), f"{count.share:.2%}", str(count.images))
+        table.add_row(swatch, Text(printable(count.name)), f"{count.share:.2%}", str(count.images))
     return table
 
 
 def _count(lines: tuple[str, ...], noun: str) -> str:
     return f"{len(lines)} {noun}{'' if len(lines) == 1 else 's'}"
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that no terminal encoding can show, and control characters."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return shown.encode(errors="replace").decode()

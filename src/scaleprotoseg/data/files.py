@@ -275,6 +275,11 @@ def printable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
+def printable(text: str) -> str:
+    """Text without what not every terminal can show: control characters, and bytes of names that are no UTF-8."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def on_disk(path: Path) -> bool:
     """Whether there is such a folder or file.
 

@@ -67,6 +67,28 @@ def augmentation(crop: tuple[int, int], scale: tuple[float, float], mean: tuple[
     )
 
 
+class Laps:
+    """Endless laps over some items, each in an order of its own.
+
+    Args:
+        count: Items in a lap.
+        seed: Of the orders.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self._lap = -1
+        self._order: np.ndarray = np.empty(0)
+
+    def __getitem__(self, index: int) -> int:
+        """The item at a place in the laps."""
+        lap, position = divmod(index, self.count)
+        if self._lap != lap:
+            self._lap, self._order = lap, np.random.default_rng([self.seed, lap]).permutation(self.count)
+        return int(self._order[position])
+
+
 class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
     """An endless, reproducible stream of augmented pictures.
 
@@ -93,7 +115,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         self.length = length
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
         self._cached_bytes = 0
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._laps = Laps(len(dataset), seed)
 
     def __len__(self) -> int:
         return self.length
@@ -104,10 +126,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         Returns:
             (channels, h, w) picture with values in 0-255, uint8 (of bands float32), and (h, w) uint8 train ids.
         """
-        lap, position = divmod(index, len(self.dataset))
-        if self._order[0] != lap:
-            self._order = lap, np.random.default_rng([self.seed, lap]).permutation(len(self.dataset))
-        image, mask = self._resized(int(self._order[1][position]))
+        image, mask = self._resized(self._laps[index])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([self.seed, index, 1]).integers(2**62)))
             image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))

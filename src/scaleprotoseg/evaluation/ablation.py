@@ -107,9 +107,7 @@ def _labelled_cells(network: Network, dataset: SegmentationDataset, index: int) 
 def _decide(head: PrototypeHead | GroupHead, similarities: Tensor) -> tuple[Tensor, Tensor]:
     """(C, n) scores and (U, n) activations of groups (without groups, of prototypes) from (P, n) similarities."""
     output = head.decide(similarities[None, :, None])
-    units = output.similarities if output.groups is None else output.groups
-    assert units is not None
-    return output.logits[0, :, 0], units[0, :, 0]
+    return output.logits[0, :, 0], similarities if output.groups is None else output.groups[0, :, 0]
 
 
 def _decide_without(head: PrototypeHead | GroupHead, weights: Tensor, similarities: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from scaleprotoseg.evaluation.ablation import Ablation, ablate
 from scaleprotoseg.evaluation.bypass import explained_variance
 from scaleprotoseg.evaluation.collapse import find_collapse
 from scaleprotoseg.evaluation.misalignment import score_misalignment
-from scaleprotoseg.evaluation.overlap import QUANTILES, mean_overlap, score_overlap
+from scaleprotoseg.evaluation.overlap import QUANTILES, overlap_by_kind, score_overlap
 from scaleprotoseg.evaluation.parts import PartOptions, score_parts
 from scaleprotoseg.evaluation.purity import score_purity
 from scaleprotoseg.evaluation.units import activations_of, units_of
@@ -46,19 +46,14 @@ def explanations(
     maps_of = activations_of(network, units)
     parts = score_parts(maps_of, units, dataset, network.std, options, progress)
     overlaps = score_overlap(maps_of, units, dataset, progress)
-    overlap: dict[str, Any] = {}
-    for level, values in zip(units, overlaps, strict=True):
-        means = mean_overlap(values, None if level.scale is None else level.scale.numpy())
-        overlap |= {
-            kind: dict(zip(map(str, QUANTILES), by_quantile, strict=True)) for kind, by_quantile in means.items()
-        }
+    kinds = overlap_by_kind(units, overlaps)
     by_level: dict[str, Any] = {"prototypes": None, "groups": None}
     by_level |= {level.level: asdict(scores) for level, scores in zip(units, parts or (), strict=False)}
     scores = {
         "consistency": parts[0].consistency if parts else None,
         "stability": parts[0].stability if parts else None,
         "parts": None if parts is None else asdict(options) | by_level,
-        "overlap": overlap,
+        "overlap": {kind: dict(zip(map(str, QUANTILES), means, strict=True)) for kind, means in kinds.items()},
     }
     return scores, overlaps[0]
 

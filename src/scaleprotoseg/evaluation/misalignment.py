@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.evaluation.receptive_field import Extent, receptive_fields
-from scaleprotoseg.model.evidence import choose_pictures, evidence
+from scaleprotoseg.model.evidence import choose_pictures, evidence_in
 from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import reach_of
@@ -80,16 +78,10 @@ def score_misalignment(
         UserError: If the network has no prototypes, or a picture no mask.
     """
     layer = require_prototypes(network).prototypes
-    used = used_prototypes(network)
-    classes = layer.prototype_class.cpu()[used]
-    chosen = choose_pictures(dataset, sorted(set(classes.tolist())), pictures, seed)
-    indices = sorted(chosen)
+    classes = layer.prototype_class.cpu()[used_prototypes(network)].tolist()
+    chosen = choose_pictures(dataset, sorted(set(classes)), pictures, seed)
     reaches = [reach_of(network.config, scale) for scale in range(layer.num_scales)]
-    rows: list[list[float]] = []
-    for index in progress([indices[place] for place in share(len(indices))]):
-        prototypes = used[torch.isin(classes, torch.tensor(chosen[index]))]
-        rows += evidence(network, dataset, dataset[index], prototypes, reaches)
-    measured = np.array([row for part in gather(rows) for row in part]).reshape(-1, 4)
+    measured = evidence_in(network, dataset, chosen, reaches, progress=progress)
     return Misalignment(
         _evidence(measured),
         tuple(_evidence(measured[measured[:, 0] == scale]) for scale in range(layer.num_scales)),
@@ -98,7 +90,7 @@ def score_misalignment(
 
 
 def _evidence(measured: npt.NDArray[np.float64]) -> Evidence:
-    """Means of (n, 4) rows as :func:`~scaleprotoseg.model.evidence.evidence` gives them."""
+    """Means of (n, 4) rows as :func:`~scaleprotoseg.model.evidence.evidence_in` gives them."""
     if not len(measured):
         return Evidence(None, None, None, 0)
     _, inside, outside, area = measured.mean(axis=0).tolist()

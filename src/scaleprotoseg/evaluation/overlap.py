@@ -94,6 +94,24 @@ def mean_overlap(
     }
 
 
+def overlap_by_kind(
+    units: Sequence[Units], overlaps: Sequence[npt.NDArray[np.float64]]
+) -> dict[str, list[float | None]]:
+    """Mean overlap of all kinds of pairs, at each of :data:`QUANTILES`.
+
+    Args:
+        units: The levels.
+        overlaps: Of each level, as :func:`score_overlap` gives them.
+
+    Returns:
+        What :func:`mean_overlap` gives of every level.
+    """
+    means: dict[str, list[float | None]] = {}
+    for level, values in zip(units, overlaps, strict=True):
+        means |= mean_overlap(values, None if level.scale is None else level.scale.numpy())
+    return means
+
+
 def _mean(values: npt.NDArray[np.float64]) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None

@@ -18,8 +18,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import Keypoint, Sample, SegmentationDataset, require_mask
+from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.evaluation.units import Alter, Maps, Units, above_quantile, at_pixels
+from scaleprotoseg.evaluation.units import Maps, Units, above_quantile, at_pixels
+from scaleprotoseg.model.inference import Alter
 
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -223,7 +225,7 @@ def noise_of(options: PartOptions, picture: int, std: Tensor) -> Alter:
         picture: Index of the picture.
         std: (channels, 1, 1) deviations the network divides by.
     """
-    seed = int(np.random.SeedSequence([options.seed, picture]).generate_state(1)[0])
+    seed = seed_of(options.seed, picture)
 
     def alter(image: Tensor) -> Tensor:
         noise = options.deviation * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))

@@ -14,12 +14,9 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import in_tiles, require_prototypes, used_prototypes
+from scaleprotoseg.model.inference import Alter, in_tiles, require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
-
-Alter = Callable[[Tensor], Tensor]
-"""Changes a (channels, H, W) picture in 0-1 before the network reads it."""
 
 Level = Literal["prototypes", "groups"]
 

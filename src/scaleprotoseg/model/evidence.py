@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset, require_mask
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.model.inference import in_tiles, require_prototypes
+from scaleprotoseg.model.inference import Alter, in_tiles, require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import Box, patch_box
 
@@ -54,6 +55,40 @@ def in_box(box: Box, picture: tuple[int, int], size: tuple[int, int]) -> Tensor:
     return ((top <= y) & (y < bottom))[:, None] & (left <= x) & (x < right)
 
 
+def evidence_in(
+    network: Network,
+    dataset: SegmentationDataset,
+    chosen: dict[int, list[int]],
+    reaches: Sequence[int],
+    sides: Sequence[bool] = (True, False),
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> npt.NDArray[np.float64]:
+    """The :func:`evidence` for all prototypes in use, in pictures of their classes; several processes share these.
+
+    Args:
+        network: With prototypes, in eval mode.
+        dataset: Pictures with masks.
+        chosen: By index of a picture, the classes it is looked at for.
+        reaches: By scale, how many cells to each side the box has.
+        sides: What is left of the picture, in turn: the box (True), or what is around it.
+        progress: Wraps the picture indices to show progress.
+
+    Returns:
+        (n, 2 + len(sides)) rows of all pictures.
+
+    Raises:
+        UserError: If the network has no prototypes, or a picture no mask.
+    """
+    used = used_prototypes(network)
+    classes = require_prototypes(network).prototypes.prototype_class.cpu()[used]
+    indices = sorted(chosen)
+    rows: list[list[float]] = []
+    for index in progress([indices[place] for place in share(len(indices))]):
+        prototypes = used[torch.isin(classes, torch.tensor(chosen[index]))]
+        rows += evidence(network, dataset, dataset[index], prototypes, reaches, sides)
+    return np.array([row for part in gather(rows) for row in part]).reshape(-1, 2 + len(sides))
+
+
 @torch.inference_mode()
 def evidence(
     network: Network,
@@ -61,7 +96,7 @@ def evidence(
     sample: Sample,
     prototypes: Tensor,
     reaches: Sequence[int],
-    sides: Sequence[bool] = (True, False),
+    sides: Sequence[bool],
 ) -> list[list[float]]:
     """Masks all but a box around the cell most similar to a prototype, or the box alone, and looks at it again.
 
@@ -111,7 +146,7 @@ def evidence(
     return rows
 
 
-def _masking(mean: Tensor, box: Box, picture: tuple[int, int], inside: bool) -> Callable[[Tensor], Tensor]:
+def _masking(mean: Tensor, box: Box, picture: tuple[int, int], inside: bool) -> Alter:
     """Keeps of a picture what is inside a box, or what is outside, and puts the mean colour over the rest."""
 
     def alter(image: Tensor) -> Tensor:

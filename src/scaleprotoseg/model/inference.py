@@ -25,6 +25,9 @@ TILE = 1024
 MARGIN = 256
 """Pixels around a tile that the network sees as well, so that its border cells know their surroundings."""
 
+Alter = Callable[[Tensor], Tensor]
+"""Changes a (channels, H, W) picture in 0-1 before the network reads it."""
+
 STRIP_VALUES = 2**24
 """Upsampled scores held at once."""
 
@@ -82,7 +85,7 @@ def in_tiles(
     pixels: Pixels,
     read: Callable[[Tensor], Tensor],
     size: InputSize = None,
-    alter: Callable[[Tensor], Tensor] | None = None,
+    alter: Alter | None = None,
 ) -> Tensor:
     """What a network reads from a whole picture, with bounded memory.
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer, seed_everything
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
+from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
 from scaleprotoseg.distributed import gather, is_main, local_world_size, share, synchronise, wait, world_size
 from scaleprotoseg.errors import UserError
@@ -246,7 +246,7 @@ def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int
 
 def _phase_seed(recipe: Recipe, index: int) -> int:
     """A seed of its own for every phase of every run."""
-    return int(np.random.SeedSequence([recipe.seed, index]).generate_state(1)[0])
+    return seed_of(recipe.seed, index)
 
 
 def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:

@@ -9,14 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.evidence import choose_pictures, evidence
+from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.model.evidence import choose_pictures, evidence_in
 from scaleprotoseg.model.inference import in_tiles, require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import Source, reach_of
-from scaleprotoseg.training.projection import source_at
+from scaleprotoseg.training.projection import source_at, sources_by_picture
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,6 @@ def frame(
     network: Network,
     dataset: SegmentationDataset,
     inside: float,
-    seed: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> None:
     """Finds, for each scale, the smallest box that holds its evidence, and shows it from now on.
@@ -41,7 +38,6 @@ def frame(
         network: With prototypes, in eval mode; its configuration and its sources change.
         dataset: Training pictures, un-augmented.
         inside: Share of the similarity, in 0-1.
-        seed: By which the pictures are chosen.
         progress: Wraps the picture indices to show progress.
 
     Raises:
@@ -49,49 +45,35 @@ def frame(
     """
     layer = require_prototypes(network).prototypes
     plain = replace(network.config, pyramid=replace(network.config.pyramid, shown=None))
-    used = used_prototypes(network)
-    classes = layer.prototype_class.cpu()[used]
-    chosen = choose_pictures(dataset, sorted(set(classes.tolist())), PICTURES, seed)
-    grids = {index: _grid(network, dataset, index) for index in sorted(chosen)}
+    classes = layer.prototype_class.cpu()[used_prototypes(network)].tolist()
+    chosen = choose_pictures(dataset, sorted(set(classes)), PICTURES, seed=0)
     low = np.array([reach_of(plain, scale) for scale in range(layer.num_scales)])
-    high = np.maximum(low, max((max(grid) for grid in grids.values()), default=0))
+    high = np.maximum(low, max((max(_grid(network, dataset[index])) for index in chosen), default=0))
     while (low < high).any():
         middle = (low + high) // 2
-        rows: list[list[float]] = []
-        for index in progress([list(grids)[place] for place in share(len(grids))]):
-            prototypes = used[torch.isin(classes, torch.tensor(chosen[index]))]
-            rows += evidence(network, dataset, dataset[index], prototypes, middle.tolist(), sides=(True,))
-        found = np.array([row for part in gather(rows) for row in part]).reshape(-1, 3)
-        left = np.array(
-            [found[found[:, 0] == scale, 1].mean() if scale in found[:, 0] else 1 for scale in range(len(low))]
-        )
-        low, high = np.where(left >= inside, low, np.minimum(middle + 1, high)), np.where(left >= inside, middle, high)
+        found = evidence_in(network, dataset, chosen, middle.tolist(), sides=(True,), progress=progress)
+        by_scale = [found[found[:, 0] == scale, 1] for scale in range(len(low))]
+        enough = np.array([left.size == 0 or left.mean() >= inside for left in by_scale])
+        low, high = np.where(enough, low, np.minimum(middle + 1, high)), np.where(enough, middle, high)
     network.config = replace(plain, pyramid=replace(plain.pyramid, shown=tuple(low.tolist())))
     log.info("cells to each side that are shown: %s", ", ".join(map(str, low.tolist())))
     network.sources = _framed(network, dataset)
 
 
-def _grid(network: Network, dataset: SegmentationDataset, index: int) -> tuple[int, int]:
+@torch.inference_mode()
+def _grid(network: Network, sample: Sample) -> tuple[int, int]:
     """(height, width) of a picture's feature map."""
-    with torch.inference_mode():
-        maps = in_tiles(network, dataset[index].pixels, lambda tile: network.features(tile)[0][:, :1])
+    maps = in_tiles(network, sample.pixels, lambda tile: network.encoder(tile)[:, :1])
     return maps.shape[1], maps.shape[2]
 
 
 def _framed(network: Network, dataset: SegmentationDataset) -> list[Source | None]:
     """The sources with the boxes that are shown now."""
-    layer = require_prototypes(network).prototypes
-    places = {name: index for index, name in enumerate(dataset.sample_names)}
-    framed: list[Source | None] = []
-    for source, scale in zip(network.sources, layer.prototype_scale.tolist(), strict=True):
-        if source is None:
-            framed.append(None)
-            continue
-        if source.image not in places:
-            raise UserError(
-                f"{dataset.name}: {source.image}, the picture of a prototype, is not in it; project again first"
-            )
-        index = places[source.image]
-        reach, grid = reach_of(network.config, scale), _grid(network, dataset, index)
-        framed.append(source_at(dataset[index], source.cell, grid, reach, source.distance))
+    scales = require_prototypes(network).prototypes.prototype_scale.tolist()
+    framed = list(network.sources)
+    for sample, prototypes in sources_by_picture(network, dataset):
+        grid = _grid(network, sample)
+        for index, source in prototypes:
+            reach = reach_of(network.config, scales[index])
+            framed[index] = source_at(sample, source.cell, grid, reach, source.distance)
     return framed

@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Self
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
@@ -17,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.data.transforms import TrainingStream
 from scaleprotoseg.distributed import rank, world_size
 from scaleprotoseg.model.groups import GroupHead
@@ -156,10 +156,7 @@ class FitModule(LightningModule):
         """What stands still of a batch, the same for the same seed and place in the stream."""
         pictures, masks = batch
         images = pictures.to(memory_format=torch.channels_last).float() / 255
-        seed = self.stream.seed if self.phase.noise else 0
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([seed, batch_index, rank()]).generate_state(1)[0])
-        )
+        generator = torch.Generator().manual_seed(seed_of(self.stream.seed, batch_index, rank()))
         return view_of(self.stem, self.phase, images, masks, generator)
 
     def _losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:

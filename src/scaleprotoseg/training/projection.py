@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
@@ -86,6 +87,29 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
     if lost:
         log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
     return [sources[index] for index in keep]
+
+
+def sources_by_picture(
+    network: Network, dataset: SegmentationDataset
+) -> Iterator[tuple[Sample, list[tuple[int, Source]]]]:
+    """The pictures that prototypes come from, each read once, with the prototypes and their sources.
+
+    Args:
+        network: Projected.
+        dataset: The training pictures it was projected onto.
+
+    Raises:
+        UserError: If a prototype's picture is not among them.
+    """
+    places = {name: index for index, name in enumerate(dataset.sample_names)}
+    by_picture: dict[str, list[tuple[int, Source]]] = {}
+    for index, source in enumerate(network.sources):
+        if source is not None:
+            by_picture.setdefault(source.image, []).append((index, source))
+    for name, prototypes in by_picture.items():
+        if name not in places:
+            raise UserError(f"{dataset.name}: {name}, the picture of a prototype, is not in it; project again first")
+        yield dataset[places[name]], prototypes
 
 
 def source_at(sample: Sample, cell: tuple[int, int], grid: tuple[int, int], reach: int, distance: float) -> Source:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from scaleprotoseg.data.transforms import TrainingStream
+from scaleprotoseg.data.seeds import seed_of
+from scaleprotoseg.data.transforms import Laps, TrainingStream
 from scaleprotoseg.distributed import is_main, share, wait
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.files import replacing_folder
@@ -65,18 +66,14 @@ class ViewStore(Dataset[View]):
         self.seed = seed
         self.length = length
         self._chunks = [_open(folder / f"{number:05d}") for number in range(-(-views // CHUNK))]
-        self._order: tuple[int, npt.NDArray[np.int64]] = (0, np.arange(views))
+        self._laps = Laps(views, seed)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> View:
         """One view."""
-        lap, position = divmod(index, self.views)
-        if self._order[0] != lap:
-            order = np.random.default_rng([self.seed, lap]).permutation(self.views) if lap else np.arange(self.views)
-            self._order = lap, order
-        chunk, row = divmod(int(self._order[1][position]), CHUNK)
+        chunk, row = divmod(index if index < self.views else self._laps[index], CHUNK)
         arrays = {name: torch.from_numpy(np.array(array[row])) for name, array in self._chunks[chunk].items()}
         clean, twin = ([arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "twin"))
         return View(clean, arrays["mask"], twin, arrays.get("masked", arrays["mask"]))
@@ -138,9 +135,7 @@ def fill(
         chunk = folder / f"{number:05d}"
         if chunk.is_dir():
             continue
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([stream.seed, number]).generate_state(1)[0])
-        )
+        generator = torch.Generator().manual_seed(seed_of(stream.seed, number))
         batches: list[dict[str, Tensor]] = []
         items = Subset(stream, range(number * CHUNK, min(len(stream), (number + 1) * CHUNK)))
         for pictures, masks in DataLoader(items, batch_size=8):
@@ -174,10 +169,11 @@ def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: 
 
 def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
     """How many views are kept: as many as asked for, and as the disk allows."""
-    wanted = recipe.store.views * len(stream(1).dataset)
-    picture, mask = stream(1)[0]
+    one = stream(1)
+    wanted = recipe.store.views * len(one.dataset)
+    picture, mask = one[0]
     maps = stem(picture[None].float().to(stem.network.std.device) / 255)
-    bytes_each = (mask.nbytes + sum(2 * one.numel() for one in maps)) * (2 if phase.noise else 1)
+    bytes_each = (mask.nbytes + sum(2 * values.numel() for values in maps)) * (2 if phase.noise else 1)
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
     if fit < batch:

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.inference import in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.source import Source
+from scaleprotoseg.training.projection import sources_by_picture
 
 
 class TiedPrototypes(nn.Module):
@@ -66,19 +65,11 @@ def _branches(network: Network) -> list[nn.Conv2d]:
 @torch.no_grad()
 def _patches(network: Network, dataset: SegmentationDataset) -> Tensor:
     """(branches, P, channels, 3, 3) features that each branch reads at each prototype's cell."""
-    places = {name: index for index, name in enumerate(dataset.sample_names)}
     device = network.mean.device
     branches = _branches(network)
     patches = torch.zeros(len(branches), len(network.sources), network.encoder.channels, 3, 3, device=device)
-    by_picture: dict[str, list[tuple[int, Source]]] = {}
-    for index, source in enumerate(network.sources):
-        if source is not None:
-            by_picture.setdefault(source.image, []).append((index, source))
-    for name, prototypes in by_picture.items():
-        if name not in places:
-            raise UserError(f"{dataset.name}: {name}, the picture of a prototype, is not in it; project again first")
-        pixels = dataset[places[name]].pixels
-        features = in_tiles(network, pixels, lambda tile: network.features(tile)[0])
+    for sample, prototypes in sources_by_picture(network, dataset):
+        features = in_tiles(network, sample.pixels, lambda tile: network.features(tile)[0])
         for place, branch in enumerate(branches):
             reach = int(branch.dilation[0])
             padded = F.pad(features, (reach, reach, reach, reach))

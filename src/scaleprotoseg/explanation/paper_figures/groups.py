@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.explanation.cards import Use, class_card
-from scaleprotoseg.explanation.paper_figures.style import PAGE, PALE, Sheet, printable, scale_colors
+from scaleprotoseg.explanation.paper_figures.style import PAGE, PALE, Sheet, scale_colors, short_name
 from scaleprotoseg.explanation.paper_figures.tiles import Backdrop, Heat, draw_patch
 from scaleprotoseg.model.decomposition import Page
 
@@ -154,7 +154,7 @@ class _Drawing:
         self.activation = Heat.of(activations) if activations else None
         self.layout = Layout.of(rows, self.backdrop.aspect, len(scales))
         self.sheet = Sheet(PAGE, EDGE + self.layout.header + sum(map(self.layout.row, rows)))
-        self._draw_header(printable(page.labels.names[index]), printable(sample.name))
+        self._draw_header(short_name(page.labels.names[index]), short_name(sample.name))
         y = EDGE + self.layout.header
         for row in rows:
             self._draw_row(row, y)

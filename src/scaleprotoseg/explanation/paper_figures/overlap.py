@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.evaluation.overlap import QUANTILES, mean_overlap, score_overlap
+from scaleprotoseg.evaluation.overlap import QUANTILES, overlap_by_kind, score_overlap
 from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.explanation.paper_figures.style import BLUE, COLUMN, GREEN, ORANGE, PALE, Sheet
 from scaleprotoseg.model.network import Network
@@ -42,12 +42,7 @@ def measure_overlap(
         UserError: If the network has no prototypes, or a picture no mask.
     """
     units = units_of(network)
-    means: dict[str, list[float | None]] = {}
-    for level, overlaps in zip(
-        units, score_overlap(activations_of(network, units), units, dataset, progress), strict=True
-    ):
-        means |= mean_overlap(overlaps, None if level.scale is None else level.scale.numpy())
-    return means
+    return overlap_by_kind(units, score_overlap(activations_of(network, units), units, dataset, progress))
 
 
 def overlap_figure(means: Mapping[str, Sequence[float | None]]) -> Figure:

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scaleprotoseg.explanation.paper_figures.style import COLUMN, INK, printable, scale_colors, scale_names
+from scaleprotoseg.explanation.paper_figures.style import COLUMN, INK, scale_colors, scale_names, short_name
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
@@ -65,7 +65,7 @@ def scales_figure(network: Network) -> Figure:
     for place, number in enumerate(counts.tolist()):
         axes.text(1.08, place, str(number), ha="right", va="center_baseline")
     axes.text(1.08, -0.8, "prototypes in use", ha="right")
-    axes.set_yticks(places, [printable(name) for name in labels.names])
+    axes.set_yticks(places, [short_name(name) for name in labels.names])
     axes.tick_params(axis="y", length=0, pad=7)
     axes.spines["left"].set_visible(False)
     axes.set_xticks(np.linspace(0, 1, 5), ["0", "25", "50", "75", "100"])

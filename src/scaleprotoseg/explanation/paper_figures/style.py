@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from scaleprotoseg.data.files import printable
 from scaleprotoseg.files import write_file
 from scaleprotoseg.model.network import Network
 
@@ -86,9 +87,9 @@ def scale_names(network: Network) -> list[str]:
     return [f"scale {number} (dilation {dilation})" for number, dilation in enumerate(pyramid.dilations, start=1)]
 
 
-def printable(name: str) -> str:
+def short_name(name: str) -> str:
     """A name as a figure shows it: on one line, of bounded length, without what no file may hold."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    shown = printable(name)
     return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
 
 
