@@ -115,12 +115,15 @@ class GroupHead(nn.Module):
         """(B, S * D, h, w) pyramid map before the sigmoid to a full :class:`Output`."""
         with torch.autocast(pyramid.device.type, enabled=False):
             distances = self.prototypes(torch.sigmoid(pyramid.float()))
-            return self.decide(similarity(distances), distances)
+            similarities = similarity(distances)
+        return self.decide(similarities, distances)
 
     def decide(self, similarities: Tensor, distances: Tensor | None = None) -> Output:
         """(B, P, h, w) similarities, and the distances they came from, to a full :class:`Output`."""
-        groups = self.activations(similarities)
-        return Output(F.conv2d(groups, self.classifier[:, :, None, None]), groups, similarities, distances)
+        with torch.autocast(similarities.device.type, enabled=False):
+            groups = self.activations(similarities)
+            logits = F.conv2d(groups, self.classifier[:, :, None, None])
+        return Output(logits, groups, similarities, distances)
 
     @torch.no_grad()
     def project_(self) -> None:

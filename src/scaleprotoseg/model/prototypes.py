@@ -124,11 +124,14 @@ class PrototypeHead(nn.Module):
         """(B, S * D, h, w) pyramid map before the sigmoid to an :class:`Output` without groups."""
         with torch.autocast(pyramid.device.type, enabled=False):
             distances = self.prototypes(torch.sigmoid(pyramid.float()))
-            return self.decide(similarity(distances), distances)
+            similarities = similarity(distances)
+        return self.decide(similarities, distances)
 
     def decide(self, similarities: Tensor, distances: Tensor | None = None) -> Output:
         """(B, P, h, w) similarities, and the distances they came from, to an :class:`Output` without groups."""
-        return Output(F.conv2d(similarities, self.classifier[:, :, None, None]), None, similarities, distances)
+        with torch.autocast(similarities.device.type, enabled=False):
+            logits = F.conv2d(similarities, self.classifier[:, :, None, None])
+        return Output(logits, None, similarities, distances)
 
     def select(self, keep: Tensor) -> PrototypeHead:
         """A head of the prototypes whose indices (ascending) are in ``keep``, with their classifier columns."""

@@ -223,7 +223,7 @@ class Twins:
     @staticmethod
     def _standardised(segments: Segments, values: Tensor) -> Tensor:
         """Values with mean 0 and length 1 over each segment."""
-        size = segments.size.clamp_min(1)[:, None, None]
+        size = segments.size.clamp_min(1)[:, None, None].to(values.dtype)
         values = values - (segments.sum(values) / size)[segments.segment]
         # A prototype that is the same everywhere has no direction; its length must not be 0.
         length = (segments.sum(values.square()) + 1e-4 * size).sqrt()
