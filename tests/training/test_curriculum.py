@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -15,6 +16,7 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
+from scaleprotoseg.training.losses import distillation
 from scaleprotoseg.training.recipe import Recipe
 from tests.toys import Toys, recipe_values
 from tests.training.test_tied import latents_at_sources
@@ -105,6 +107,35 @@ def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch
         assert torch.equal(value, network.encoder.state_dict()[key]), key
 
 
+def test_a_pupil_comes_nearer_to_its_teacher(tmp_path):
+    torch.manual_seed(3)
+    teacher, _ = start(make_recipe(), Toys().labels, tmp_path)
+    with torch.no_grad():
+        teacher.head.classifier.normal_(std=3)
+    teacher.save_pretrained(tmp_path / "teacher")
+    images = torch.stack([_pixels(sample) for sample in Toys()])
+    gaps = []
+    for weight in (0.0, 20.0):
+        joint = {**frozen_joint()["joint"], "distillation": weight}
+        recipe = make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / "teacher"))
+        pupil, _ = trained(recipe, tmp_path / f"pupil-{weight}")
+        with torch.no_grad():
+            gaps.append(float(distillation(pupil(images).logits, teacher.eval()(images).logits)))
+    assert gaps[1] < 0.8 * gaps[0]
+
+
+def _pixels(sample):
+    return torch.from_numpy(np.asarray(sample.image)).permute(2, 0, 1) / 255
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    other, _ = start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), tmp_path)
+    other.save_pretrained(tmp_path / "teacher")
+    joint = {**frozen_joint()["joint"], "distillation": 1.0}
+    with pytest.raises(UserError, match="teacher: has other classes or channels than the data"):
+        trained(make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / "teacher")), tmp_path / "run")
+
+
 def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):
     recipe = make_recipe()
     with monkeypatch.context() as patch:
@@ -167,13 +198,13 @@ def test_same_seed_same_weights_other_seed_others(uncut, tmp_path):
 def tied_phases() -> dict:
     """Twins in joint training, then tied prototypes and groups on a store."""
     phases = recipe_values()["phases"]
-    twins = {"noise": 0.2, "window": 0.7, "invariance": 1.0, "redundancy": 0.5}
+    twins = {"noise": 0.2, "invariance": 1.0, "redundancy": 0.5}
     rates = {"pyramid": 0.01, "classifier": 0.01}
     return {
         "joint": {**phases["joint"], "steps": 8, **twins},
         "projection": {"do": "project"},
         "grouping": {"do": "group", "groups": 2},
-        "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, **twins},
+        "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, "hold": 2.0, **twins},
         "pruning": {"do": "prune"},
         "last": {"steps": 8, "learning_rates": rates, "tied": True, **twins},
     }

@@ -15,6 +15,7 @@ from scaleprotoseg.training.losses import (
     Twins,
     class_weights,
     cross_entropy,
+    distillation,
     foreign_l1,
     group_entropy,
     upsample,
@@ -214,3 +215,18 @@ def test_simplex_projection_is_the_nearest_point(rows, allowed):
 
 def test_class_members_pads():
     assert class_members(torch.tensor([0, 2, 0]), 3).tolist() == [[0, 2], [-1, -1], [1, -1]]
+
+
+def test_distillation_is_the_divergence_from_the_teacher_cell_by_cell():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (3 * torch.randn(2, 4, 3, 5, generator=generator, dtype=torch.double) for _ in range(2))
+    terms = []
+    for one, other in zip(student.movedim(1, 3).reshape(-1, 4), teacher.movedim(1, 3).reshape(-1, 4), strict=True):
+        p, q = (values.softmax(0).tolist() for values in (other, one))
+        terms.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
+    assert float(distillation(student, teacher)) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+    assert float(distillation(teacher, teacher)) == pytest.approx(0, abs=1e-6)
+    coarse = torch.zeros(2, 4, 1, 1)
+    coarse[:, 1] = 50.0
+    sure = -student.log_softmax(1)[:, 1].mean()
+    assert float(distillation(student, coarse)) == pytest.approx(float(sure), rel=1e-5)

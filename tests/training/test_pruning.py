@@ -1,4 +1,4 @@
-"""Pruning by neighbours against a plain look at every patch."""
+"""Pruning by neighbours against a plain look at every patch, and by parts against loops over pictures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import pytest
 import torch
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation.parts import PartOptions
+from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
-from scaleprotoseg.training.pruning import prune_by_neighbours
+from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
+from tests.evaluation.test_parts import slow_hits
+from tests.evaluation.toys import PartToys
 from tests.model.test_search import all_patches, small_network
-from tests.toys import Toys
+from tests.toys import LABELS, Toys
 
 
 @pytest.mark.parametrize("agreeing", [1, 2, 3])
@@ -58,3 +62,33 @@ def test_a_network_never_loses_all_prototypes():
     with pytest.raises(UserError, match="40 of its class among its 40 nearest patches; lower agreeing"):
         prune_by_neighbours(network, Toys(2), 40, 40)
     assert len(network.prototypes) == before
+
+
+@pytest.mark.parametrize("agreement", [0.0, 0.5, 0.99])
+def test_those_stay_that_point_at_one_part(agreement):
+    network, dataset = small_network(), PartToys(7)
+    project(network, dataset)
+    classes, sources = network.prototypes.prototype_class.tolist(), network.sources
+    maps_of = activations_of(network, units_of(network))
+    part_class = [LABELS.names.index(name) for name in dataset.parts.classes]
+    hits = [{} for _ in classes]
+    for sample in dataset:
+        for found, label, one in zip(hits, classes, maps_of(sample, None)[0], strict=True):
+            for part, hit in slow_hits(sample, one, label, part_class, PartOptions()).items():
+                found.setdefault(part, []).append(hit)
+    shares = [max((sum(pictures) / len(pictures) for pictures in found.values()), default=None) for found in hits]
+    expected = []
+    for index, (label, share) in enumerate(zip(classes, shares, strict=True)):
+        others = [other for other, c in zip(shares, classes, strict=True) if c == label]
+        if share is None or share > agreement or share == max(others):
+            expected.append(index)
+    prune_by_parts(network, dataset, agreement)
+    assert network.sources == [sources[index] for index in expected]
+    assert network.prototypes.prototype_class.tolist() == [classes[index] for index in expected]
+    assert set(classes) == {0, 1, 2} == set(network.prototypes.prototype_class.tolist())
+    assert (len(expected) < len(classes)) == (agreement > 0)
+
+
+def test_without_parts_nothing_can_be_pruned_by_them():
+    with pytest.raises(UserError, match="toys: prune-by-parts needs part labels, and there are none"):
+        prune_by_parts(small_network(), Toys(2), 0.8)

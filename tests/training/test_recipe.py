@@ -29,11 +29,14 @@ REFUSED = {
     ),
     "twins without noise": (
         {"phases": {"a": {**FIT, "invariance": 1.0}}},
-        "phases.a: invariance, redundancy and window",
+        "phases.a: invariance and redundancy are about",
     ),
     "frame without patches": ({"phases": {"a": FIT, "b": {"do": "frame"}}}, "phases.b: frames show training patches"),
     "shown for another pyramid": ({"network": {"pyramid": {"shown": [1]}}}, "network.pyramid.shown has 1 values"),
-    "no window": ({"phases": {"a": {**FIT, "noise": 0.1, "window": 0.0}}}, "phases.a: window is 0.0"),
+    "nobody to learn from": (
+        {"phases": {"a": {**FIT, "distillation": 1.0}}},
+        "phases.a: distillation needs a model to learn from",
+    ),
     "tied without patches": (
         {"phases": {"a": FIT, "b": {"steps": 3, "learning_rates": {"pyramid": 0.1}, "tied": True}}},
         "phases.b: tied prototypes are training patches",
@@ -48,6 +51,10 @@ REFUSED = {
     "impossible agreement": (
         {"phases": {"a": FIT, "b": {"do": "prune-by-neighbours", "neighbours": 2}}},
         "3 of 2 neighbours cannot agree",
+    ),
+    "no share of pictures": (
+        {"phases": {"a": FIT, "b": {"do": "prune-by-parts", "agreement": 1.0}}},
+        "phases.b: agreement is 1.0, a share of pictures",
     ),
     "late pruning by neighbours": (
         {"phases": {"a": FIT, "b": GROUP, "c": {"do": "prune-by-neighbours"}}},

@@ -14,8 +14,7 @@ from scaleprotoseg.training import store
 from scaleprotoseg.training.curriculum import _stream
 from scaleprotoseg.training.recipe import Phase, StoreConfig
 from scaleprotoseg.training.stem import Stem, level_of
-from scaleprotoseg.training.store import stored
-from scaleprotoseg.training.twin import twin_of
+from scaleprotoseg.training.store import stored, view_of
 from tests.model.test_search import small_network
 from tests.toys import Toys
 from tests.training.test_curriculum import make_recipe
@@ -30,9 +29,9 @@ def grouped(**options):
     return network.eval()
 
 
-def open_store(network, phase, folder, views=2, gib=1.0, length=40):
+def open_store(network, phase, folder, views=2, gib=1.0, length=40, teacher=None):
     recipe = replace(make_recipe(), store=StoreConfig(views, gib))
-    stem = Stem(network, level_of(network, phase))
+    stem = Stem(network, level_of(network, phase), teacher)
 
     def stream(count):
         return _stream(recipe, Toys(), 7, count)
@@ -47,46 +46,40 @@ def test_outputs_from_a_store_are_those_of_the_pictures(tmp_path, phase, scales)
     assert (stem.level, views.views) == ("features" if phase is PYRAMID else "similarities", 12)
     pictures = stream(12)
     for index in (0, 5, 11):
-        clean, mask, twin, twin_mask = views[index]
+        clean, mask, twin, taught = views[index]
         image, expected_mask = pictures[index]
-        assert torch.equal(mask, expected_mask) and torch.equal(twin_mask, mask) and not twin
+        assert torch.equal(mask, expected_mask) and not twin and not taught
         with torch.no_grad():
             expected = [network.head(maps).logits for maps in network.readings(image[None] / 255)]
             ours = [output.logits for output in stem.outputs([maps[None].float() for maps in clean])]
         torch.testing.assert_close(ours, expected, rtol=0.02, atol=0.02)
 
 
-def test_twins_in_a_store_are_twins_of_its_views(tmp_path):
-    phase, network = replace(PYRAMID, noise=0.3, window=0.5), grouped()
+def test_twins_in_a_store_are_its_views_with_noise(tmp_path):
+    phase, network = replace(PYRAMID, noise=0.3), grouped(std=(0.5, 2.0, 1.0))
     views, stem, stream = open_store(network, phase, tmp_path)
-    clean, mask, twin, twin_mask = views[3]
-    assert len(twin) == len(clean) == 1 and not torch.equal(clean[0], twin[0])
-    seen = twin_mask != 255
-    assert torch.equal(twin_mask[seen], mask[seen])
-    image, _ = stream(12)[3]
+    clean, _, (twin,), _ = views[3]
+    image = stream(12)[3][0][None] / 255
     generator = torch.Generator().manual_seed(5)
-    drawn = [twin_of(network, image[None] / 255, mask[None], 0.3, 0.5, generator) for _ in range(20)]
-    far = [float((stem(pictures)[0][0] - clean[0]).std()) for pictures, _ in drawn]
-    assert min(far) < float((twin[0] - clean[0]).float().std()) < max(far)
+    drawn = [image + 0.3 * network.std * torch.randn(image.shape, generator=generator) for _ in range(20)]
+    far = [float((stem(pictures)[0][0] - clean[0]).std()) for pictures in drawn]
+    assert min(far) < float((twin - clean[0]).float().std()) < max(far)
 
 
-def test_a_twin_has_noise_within_its_window_and_the_mean_around_it():
-    network, generator = grouped(std=(0.5, 2.0, 1.0)), torch.Generator().manual_seed(1)
-    images, masks = torch.full((6, 3, 60, 80), 0.5), torch.ones(6, 60, 80, dtype=torch.uint8)
-    twins, twin_masks = twin_of(network, images, masks, 0.2, 0.5, generator)
-    corners = set()
-    for twin, mask in zip(twins, twin_masks, strict=True):
-        rows, columns = (mask == 1).nonzero().T
-        corners.add((int(rows.min()), int(columns.min())))
-        window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-        assert (mask[window] == 1).all() and mask[window].shape == (30, 40) and (mask == 255).sum() == 60 * 80 - 1200
-        noise = (twin[(slice(None), *window)] - 0.5) / network.std
-        assert float(noise.std()) == pytest.approx(0.2, rel=0.1) and abs(float(noise.mean())) < 0.02
-        outside = (twin - network.mean)[:, mask == 255]
-        assert (outside == 0).all()
-    assert len(corners) > 3
-    whole, same = twin_of(network, images, masks, 0.2, 1.0, generator)
-    assert same is masks and float(((whole - images) / network.std).std()) == pytest.approx(0.2, rel=0.02)
+@pytest.mark.parametrize("stores", [0, 2])
+def test_a_view_has_what_the_teacher_says_of_it(tmp_path, stores):
+    network, teacher = grouped(), small_network()
+    with torch.no_grad():
+        teacher.head.classifier.normal_()
+    image, mask = _stream(make_recipe(), Toys(), 7, 12)[3]
+    if stores:
+        views, *_ = open_store(network, PYRAMID, tmp_path, teacher=teacher)
+        (taught,) = views[3].taught
+    else:
+        stem = Stem(network, "features", teacher)
+        (taught,) = view_of(stem, PYRAMID, image[None] / 255, mask[None], torch.Generator()).taught
+    expected = teacher(image[None] / 255).logits.detach()
+    torch.testing.assert_close(taught.float().view_as(expected), expected, rtol=0.01, atol=0.01)
 
 
 def test_every_lap_has_all_views_in_its_own_order(tmp_path, monkeypatch):
@@ -130,8 +123,8 @@ def test_a_cut_off_store_is_finished_and_a_finished_one_is_not_touched(tmp_path,
 def test_a_store_is_kept_for_what_it_fits_and_replaced_otherwise(tmp_path):
     network = grouped()
 
-    def name_after(phase):
-        open_store(network, phase, tmp_path)
+    def name_after(phase, teacher=None):
+        open_store(network, phase, tmp_path, teacher=teacher)
         (place,) = tmp_path.iterdir()
         return place.name
 
@@ -146,5 +139,9 @@ def test_a_store_is_kept_for_what_it_fits_and_replaced_otherwise(tmp_path):
     with torch.no_grad():
         network.encoder.net.conv1[0].weight += 1  # beneath everything
     assert name_after(GROUPS) not in (first, second)
-    noisy = replace(PYRAMID, noise=0.1)
-    assert len({name_after(phase) for phase in (PYRAMID, noisy, replace(noisy, window=0.5))}) == 3
+    teacher = small_network()
+    names = {name_after(PYRAMID), name_after(replace(PYRAMID, noise=0.1)), name_after(PYRAMID, teacher)}
+    with torch.no_grad():
+        teacher.head.classifier += 1
+    names.add(name_after(PYRAMID, teacher))
+    assert len(names) == 4

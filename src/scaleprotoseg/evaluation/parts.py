@@ -114,6 +114,19 @@ class Tally:
         self.equal[units] += (before == after).all(axis=0)
         self.pictures[units] += 1
 
+    def agreement(self, part_class: Integers, unit_class: Integers) -> npt.NDArray[np.float64]:
+        """(U,) the largest share of the pictures that show a part of its class in which a unit hits that part.
+
+        NaN for units whose class shows no part.
+
+        Args:
+            part_class: (T,) class of each part.
+            unit_class: (U,) class of each unit.
+        """
+        counted = (part_class == unit_class[:, None]) & (self.shown > 0)
+        shares = np.where(counted, self.hits / self.shown.clip(1), -np.inf).max(axis=1, initial=-np.inf)
+        return np.where(counted.any(axis=1), shares, np.nan)
+
     def scores(self, part_class: Integers, unit_class: Integers, agreement: float) -> PartScores:
         """The scores; see :class:`PartOptions` for ``agreement``.
 
@@ -122,14 +135,12 @@ class Tally:
             unit_class: (U,) class of each unit.
             agreement: Share of pictures.
         """
-        counted = (part_class == unit_class[:, None]) & (self.shown > 0)
-        scored = counted.any(axis=1)
+        shares = self.agreement(part_class, unit_class)
+        scored = ~np.isnan(shares)
         if not scored.any():
             return PartScores(None, None, 0)
-        consistent = (counted & (self.hits > agreement * self.shown)).any(axis=1)
-        return PartScores(
-            float(consistent[scored].mean()), float(self.equal.sum() / self.pictures.sum()), int(scored.sum())
-        )
+        consistency, stability = (shares[scored] > agreement).mean(), self.equal.sum() / self.pictures.sum()
+        return PartScores(float(consistency), float(stability), int(scored.sum()))
 
 
 def centroids(region: Bools) -> Integers:
@@ -242,7 +253,35 @@ def score_parts(
     options: PartOptions = PartOptions(),
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[PartScores] | None:
-    """Consistency and stability of every level's units; several processes share the pictures.
+    """Consistency and stability of every level's units; see :func:`tally_parts` for arguments and errors.
+
+    Returns:
+        Scores of each level; None if the data set has no parts.
+    """
+    if dataset.parts is None:
+        return None
+    part_class = class_of_parts(dataset)
+    return [
+        tally.scores(part_class, level.unit_class.numpy(), options.agreement)
+        for tally, level in zip(tally_parts(maps_of, units, dataset, std, options, progress), units, strict=True)
+    ]
+
+
+def class_of_parts(dataset: SegmentationDataset) -> Integers:
+    """(T,) class of each part of a data set that has parts."""
+    assert dataset.parts is not None
+    return np.array([dataset.labels.names.index(name) for name in dataset.parts.classes])
+
+
+def tally_parts(
+    maps_of: Maps,
+    units: Sequence[Units],
+    dataset: SegmentationDataset,
+    std: Tensor,
+    options: PartOptions = PartOptions(),
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> list[Tally]:
+    """What every level's units hit on a whole data set; several processes share the pictures.
 
     Args:
         maps_of: Activations of the units on a picture.
@@ -252,15 +291,10 @@ def score_parts(
         options: The variant.
         progress: Wraps the picture indices to show progress.
 
-    Returns:
-        Scores of each level; None if the data set has no parts.
-
     Raises:
         UserError: If a picture has no mask.
     """
-    if dataset.parts is None:
-        return None
-    part_class = np.array([dataset.labels.names.index(name) for name in dataset.parts.classes])
+    part_class = class_of_parts(dataset)
     tallies = [Tally.of(len(level.index), len(part_class)) for level in units]
     for index in progress(share(len(dataset))):
         sample = dataset[index]
@@ -276,11 +310,7 @@ def score_parts(
                 on = (_on(one[mine], mask == label, options.quantile) for one in maps)
                 before, after = (hits_of(regions, targets, least) for regions in on)
                 tally.count(mine, targets, before, after)
-    totals = [sum(parts[1:], parts[0]) for parts in zip(*gather(tallies), strict=True)]
-    return [
-        total.scores(part_class, level.unit_class.numpy(), options.agreement)
-        for total, level in zip(totals, units, strict=True)
-    ]
+    return [sum(parts[1:], parts[0]) for parts in zip(*gather(tallies), strict=True)]
 
 
 def _on(maps: Tensor, of_class: Bools, quantile: float) -> Bools:

@@ -35,7 +35,7 @@ from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
-from scaleprotoseg.training.pruning import prune_by_neighbours
+from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
 from scaleprotoseg.training.recipe import Phase, Recipe
 from scaleprotoseg.training.stem import Stem, level_of
 from scaleprotoseg.training.store import ViewStore, stored
@@ -157,6 +157,8 @@ def _reshape(network: Network, phase: Phase, dataset: SegmentationDataset) -> No
     elif phase.do == "prune-by-neighbours":
         progress = over_pictures("looking at neighbours")
         prune_by_neighbours(network, dataset, phase.neighbours, phase.agreeing, progress)
+    elif phase.do == "prune-by-parts":
+        prune_by_parts(network, dataset, phase.agreement, over_pictures("looking for parts"))
     elif phase.do == "frame":
         frame(network, dataset, phase.inside, progress=over_pictures("looking for evidence"))
     elif phase.do == "group":
@@ -181,7 +183,7 @@ def _fit(
     phase, data = recipe.phases[name], recipe.data
     length = phase.steps * data.accumulate * data.batch_size
     network.eval()
-    stem = Stem(network, level_of(network, phase))
+    stem = Stem(network, level_of(network, phase), _teacher(recipe, network) if phase.distillation else None)
     stream: TrainingStream | ViewStore
     if recipe.store.views and stem.level != "pictures":
         views = partial(_stream, recipe, dataset, _phase_seed(recipe, len(recipe.phases)))
@@ -229,6 +231,18 @@ def _fit(
         raise KeyboardInterrupt from error  # Lightning turns the one into the other
     network.to(fastest_device())
     synchronise(network.buffers())
+
+
+def _teacher(recipe: Recipe, network: Network) -> Network:
+    """The model that the training started from."""
+    assert recipe.warm_start is not None
+    teacher = load(recipe.warm_start)
+    if teacher.labels != network.labels or teacher.mean.shape != network.mean.shape:
+        raise UserError(
+            f"{recipe.warm_start}: has other classes or channels than the data, so nothing can be learnt from its "
+            "logits; leave distillation out"
+        )
+    return teacher.to(network.mean.device)
 
 
 def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int) -> TrainingStream:

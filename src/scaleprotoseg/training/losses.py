@@ -235,6 +235,18 @@ def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
     return (values * counted).sum() / _share(counted.sum().to(values.dtype))
 
 
+def distillation(logits: Tensor, taught: Tensor) -> Tensor:
+    """Mean over cells of KL(teacher || student), labelled or not (Hinton et al., 2015, at temperature 1).
+
+    Args:
+        logits: (B, C, h, w) of the student.
+        taught: (B, C, h', w') of the teacher.
+    """
+    taught = F.interpolate(taught.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
+    student, teacher = logits.float().log_softmax(dim=1), taught.log_softmax(dim=1)
+    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1).mean()
+
+
 def foreign_l1(classifier: Tensor, unit_class: Tensor) -> Tensor:
     """L1 norm of the classifier weights that link a prototype or group to a foreign class.
 

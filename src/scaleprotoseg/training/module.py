@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import zip_longest
@@ -29,6 +30,7 @@ from scaleprotoseg.training.losses import (
     OwnPrototypes,
     Twins,
     cross_entropy,
+    distillation,
     foreign_l1,
     group_entropy,
     upsample,
@@ -121,6 +123,7 @@ class FitModule(LightningModule):
         self.stream = stream
         self.data = data
         self.tied = tied
+        self.before = Stem(copy.deepcopy(network), stem.level) if phase.hold else None
         self.register_buffer("class_weights", class_weights, persistent=False)
         trained = {p for part in phase.learning_rates for p in parts_of(network)[part]}
         if phase.encoder_norm == "frozen":
@@ -141,9 +144,15 @@ class FitModule(LightningModule):
         vectors = None if self.tied is None else self.tied()
         outputs = self.stem.outputs([maps.float() for maps in view.clean], vectors)
         twins = self.stem.outputs([maps.float() for maps in view.twin], vectors) if view.twin else []
+        with torch.no_grad():
+            held = self.before.outputs([maps.float() for maps in view.clean]) if self.before else []
         losses = dict(self._head_losses())
-        for output, twin in zip_longest(outputs, twins):
-            terms = [*self._losses(output, view.masks), *self._twin_losses(output, twin, view.twin_masks)]
+        for output, twin, old in zip_longest(outputs, twins, held):
+            terms = [
+                *self._losses(output, old, view.masks),
+                *self._twin_losses(output, twin, view.masks),
+                *(("distillation", self.phase.distillation, distillation(output.logits, maps)) for maps in view.taught),
+            ]
             for name, weight, value in terms:
                 before = losses[name][1] if name in losses else 0.0
                 losses[name] = weight, before + value / len(outputs)
@@ -159,12 +168,15 @@ class FitModule(LightningModule):
         generator = torch.Generator().manual_seed(seed_of(self.stream.seed, batch_index, rank()))
         return view_of(self.stem, self.phase, images, masks, generator)
 
-    def _losses(self, output: Output, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+    def _losses(self, output: Output, before: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of every loss that looks at a picture."""
         yield "cross_entropy", 1.0, self._cross_entropy(output.logits, masks)
         if self.phase.diversity and output.distances is not None:
             cells = resize_labels(masks, output.distances.shape[-2:])
             yield "diversity", self.phase.diversity, Diversity(self._own)(output.distances, cells)
+        if before is not None and before.similarities is not None and output.similarities is not None:
+            cells = resize_labels(masks, output.similarities.shape[-2:])
+            yield "hold", self.phase.hold, Twins(self._own)(output.similarities, before.similarities, cells)[0]
 
     def _twin_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """The same of every loss that looks at its twin."""

@@ -1,12 +1,18 @@
-"""Pruning by neighbours: prototypes that lie among patches of other classes go (ProtoSeg; Chen et al., 2019)."""
+"""Pruning of prototypes, by their neighbours (ProtoSeg; Chen et al., 2019) or by the parts they point at."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.evaluation.parts import class_of_parts, tally_parts
+from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.search import nearest_patches
@@ -46,10 +52,49 @@ def prune_by_neighbours(
             f"prune-by-neighbours: no prototype has {agreeing} of its class among its {neighbours} nearest patches; "
             "lower agreeing, or train longer before"
         )
+    _keep(network, keep)
     empty = sorted(set(classes.tolist()) - set(classes[keep].tolist()))
-    log.info("%d of %d prototypes stay", len(keep), len(classes))
     if empty:
         names = ", ".join(network.labels.names[index] for index in empty[:NAMED])
         more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         log.warning("no prototype is left of %s%s: no pixel can look like them any more", names, more)
+
+
+def prune_by_parts(
+    network: Network,
+    dataset: SegmentationDataset,
+    agreement: float,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> None:
+    """Drops every prototype that points at no part of its class, as consistency means it.
+
+    A class keeps its best prototype in any case, and all of them if it has no parts.
+
+    Args:
+        network: With a prototype head, in eval mode; changed in place.
+        dataset: Training pictures, un-augmented, with parts.
+        agreement: A prototype stays if it hits one part in more than this share of the pictures that show the part.
+        progress: Wraps the picture indices to show progress.
+
+    Raises:
+        UserError: If the data has no parts.
+    """
+    head = network.head
+    assert isinstance(head, PrototypeHead)
+    if dataset.parts is None:
+        raise UserError(f"{dataset.name}: prune-by-parts needs part labels, and there are none; leave the phase out")
+    units = units_of(network)[:1]
+    unit_class = units[0].unit_class.numpy()
+    (tally,) = tally_parts(activations_of(network, units), units, dataset, network.std, progress=progress)
+    shares = tally.agreement(class_of_parts(dataset), unit_class)
+    best = np.array([shares[unit_class == label].max(initial=-np.inf) for label in range(len(dataset.labels))])
+    keep = np.isnan(shares) | (shares > agreement) | (shares == best[unit_class])
+    _keep(network, units[0].index[torch.from_numpy(keep)])
+
+
+def _keep(network: Network, keep: Tensor) -> None:
+    """Drops all prototypes but some."""
+    head = network.head
+    assert isinstance(head, PrototypeHead)
+    log.info("%d of %d prototypes stay", len(keep), len(network.sources))
     network.replace_head(head.select(keep), [network.sources[index] for index in keep.tolist()])

@@ -91,9 +91,10 @@ class Phase:
 
     Attributes:
         do: ``fit`` trains; ``project`` turns prototypes into training patches; ``prune-by-neighbours`` drops
-            prototypes whose surroundings are of other classes; ``group`` puts groups in the classifier's place;
-            ``prune`` drops small group weights and unused prototypes; ``frame`` finds how much of a picture must be
-            shown for a cell.
+            prototypes whose surroundings are of other classes; ``prune-by-parts`` drops those that do not always point
+            at the same part of their class, which takes part labels of the training pictures; ``group`` puts groups in
+            the classifier's place; ``prune`` drops small group weights and unused prototypes; ``frame`` finds how much
+            of a picture must be shown for a cell.
         steps: Optimizer steps of a fit.
         learning_rates: What a fit trains, and how fast: part to Adam's learning rate.
         decay: ``poly`` lowers the rates as (1 - step / steps) ** 0.9.
@@ -104,20 +105,22 @@ class Phase:
         diversity: Weight of the diversity loss.
         invariance: Weight of the loss that lets noise change nothing about where prototypes point.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
+        hold: Weight of the loss that lets prototypes point where they pointed when the phase began.
         noise: Deviation of that noise, on the normalised picture. Above 0, every picture has a noisy twin, which is
             also segmented.
-        window: Share of a picture's height and width that its twin shows, so that nothing depends on what lies far
-            away; 1 shows everything.
+        distillation: Weight of the divergence from the model in ``warm_start``, whose logits are learnt from as well.
         foreign_l1: Weight of the L1 norm of foreign classifier weights.
         group_entropy: Weight of the groups' entropy.
         neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
         agreeing: How many of them must be of the prototype's class.
+        agreement: A prototype stays if it hits one part in more than this share of the pictures that show the part, for
+            ``prune-by-parts``.
         groups: Groups per class, for ``group``.
         threshold: Smallest group weight that stays, for ``prune``.
         inside: Share of a similarity that must be left when all but what is shown is masked, for ``frame``.
     """
 
-    do: Literal["fit", "project", "prune-by-neighbours", "group", "prune", "frame"] = "fit"
+    do: Literal["fit", "project", "prune-by-neighbours", "prune-by-parts", "group", "prune", "frame"] = "fit"
     steps: int = 0
     learning_rates: dict[str, float] = field(default_factory=dict)
     decay: Literal["constant", "poly"] = "constant"
@@ -127,12 +130,14 @@ class Phase:
     diversity: float = 0.0
     invariance: float = 0.0
     redundancy: float = 0.0
+    hold: float = 0.0
     noise: float = 0.0
-    window: float = 1.0
+    distillation: float = 0.0
     foreign_l1: float = 0.0
     group_entropy: float = 0.0
     neighbours: int = 6
     agreeing: int = 3
+    agreement: float = 0.8
     groups: int = 3
     threshold: float = 0.05
     inside: float = 0.96
@@ -186,12 +191,14 @@ class Recipe:
             self._check_fit(where, phase, before, after)
         elif self.network.head.kind != "prototypes":
             raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
-        if phase.do in ("group", "project", "prune-by-neighbours") and "group" in before:
+        if phase.do in ("group", "project", "prune-by-neighbours", "prune-by-parts") and "group" in before:
             raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
         if phase.do == "prune-by-neighbours" and not 1 <= phase.agreeing <= phase.neighbours:
             raise UserError(
                 f"{where}: {phase.agreeing} of {phase.neighbours} neighbours cannot agree; give 1 <= agreeing <= all"
             )
+        if phase.do == "prune-by-parts" and not 0 <= phase.agreement < 1:
+            raise UserError(f"{where}: agreement is {phase.agreement}, a share of pictures; give 0 <= agreement < 1")
         if phase.do == "frame" and ("project" not in before or not 0 < phase.inside < 1):
             raise UserError(f"{where}: frames show training patches; project before, and give inside between 0 and 1")
         if phase.do == "group":
@@ -220,10 +227,10 @@ class Recipe:
             if getattr(phase, loss) and not possible:
                 missing = "groups yet" if loss == "group_entropy" else "prototypes"
                 raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
-        if (phase.invariance or phase.redundancy or phase.window != 1) and phase.noise <= 0:
-            raise UserError(f"{where}: invariance, redundancy and window are about a picture's noisy twin; give noise")
-        if not 0 < phase.window <= 1:
-            raise UserError(f"{where}: window is {phase.window}; give a share above 0, and at most 1")
+        if (phase.invariance or phase.redundancy) and phase.noise <= 0:
+            raise UserError(f"{where}: invariance and redundancy are about a picture's noisy twin; give noise")
+        if phase.distillation and self.warm_start is None:
+            raise UserError(f"{where}: distillation needs a model to learn from; give its folder as warm_start")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
         if phase.tied:
             if "project" not in before or moved != ["pyramid"] or self.network.input.scales:

@@ -32,11 +32,13 @@ class Stem:
     Args:
         network: The network.
         level: What the first function gives.
+        teacher: Another network of the same classes, which stands still as a whole.
     """
 
-    def __init__(self, network: Network, level: Level) -> None:
+    def __init__(self, network: Network, level: Level, teacher: Network | None = None) -> None:
         self.network = network
         self.level = level
+        self.teacher = teacher
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -56,6 +58,11 @@ class Stem:
             return features
         similarities = (network.head(maps).similarities for maps in network.read(features))
         return [maps for maps in similarities if maps is not None]
+
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> list[Tensor]:
+        """The teacher's (B, C, h, w) logits of pictures in 0-1, as the only element; nothing without a teacher."""
+        return [self.teacher(images).logits] if self.teacher else []
 
     def outputs(self, still: Sequence[Tensor], vectors: Tensor | None = None) -> list[Output]:
         """The network's output for every reading.

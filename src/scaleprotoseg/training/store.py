@@ -24,12 +24,14 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.files import replacing_folder
 from scaleprotoseg.training.recipe import Phase, Recipe
 from scaleprotoseg.training.stem import Stem
-from scaleprotoseg.training.twin import twin_of
 
 log = logging.getLogger(__name__)
 
 CHUNK = 64
 """Views in a file of the store; what a killed run has to compute again at most."""
+
+ABOVE = ("head.classifier", "head.weights")
+"""Parameters above the similarities, by the beginning of their names."""
 
 
 class View(NamedTuple):
@@ -38,14 +40,14 @@ class View(NamedTuple):
     Attributes:
         clean: What stands still, a tensor a reading.
         masks: Train ids.
-        twin: What stands still of the twin; empty without noise.
-        twin_masks: Its train ids; as ``masks`` without noise.
+        twin: What stands still of the twin, the same picture with noise; empty without noise.
+        taught: Logits of the teacher, as the only element; empty without one.
     """
 
     clean: list[Tensor]
     masks: Tensor
     twin: list[Tensor]
-    twin_masks: Tensor
+    taught: list[Tensor]
 
 
 class ViewStore(Dataset[View]):
@@ -75,8 +77,10 @@ class ViewStore(Dataset[View]):
         """One view."""
         chunk, row = divmod(index if index < self.views else self._laps[index], CHUNK)
         arrays = {name: torch.from_numpy(np.array(array[row])) for name, array in self._chunks[chunk].items()}
-        clean, twin = ([arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "twin"))
-        return View(clean, arrays["mask"], twin, arrays.get("masked", arrays["mask"]))
+        clean, twin, taught = (
+            [arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "twin", "taught")
+        )
+        return View(clean, arrays["mask"], twin, taught)
 
 
 def stored(
@@ -125,9 +129,9 @@ def fill(
 
     Args:
         stem: What stands still.
-        phase: Its noise and its window make the twins.
+        phase: Its noise makes the twins.
         stream: The views.
-        folder: Gets a folder a chunk, with a float16 array a reading, and the masks; the same of the twins.
+        folder: Gets a folder a chunk, with a float16 array for each tensor of a view, and the masks.
         progress: Wraps the chunks to show progress.
     """
     std = stem.network.std
@@ -141,10 +145,9 @@ def fill(
         for pictures, masks in DataLoader(items, batch_size=8):
             images = (pictures.float() / 255).to(std.device, memory_format=torch.channels_last)
             view = view_of(stem, phase, images, masks.to(std.device), generator)
-            batch = {f"clean{place}": maps.half() for place, maps in enumerate(view.clean)} | {"mask": view.masks}
-            if view.twin:
-                batch |= {f"twin{place}": maps.half() for place, maps in enumerate(view.twin)}
-                batch["masked"] = view.twin_masks
+            batch = {"mask": view.masks}
+            for kind in ("clean", "twin", "taught"):
+                batch |= {f"{kind}{place}": maps.half() for place, maps in enumerate(getattr(view, kind))}
             batches.append({name: values.cpu() for name, values in batch.items()})
         with replacing_folder(chunk) as new:
             for name in batches[0]:
@@ -152,19 +155,20 @@ def fill(
 
 
 def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: torch.Generator) -> View:
-    """What stands still of pictures, and of their twins if the phase has any.
+    """What stands still of pictures, and of their twins if the phase has noise.
 
     Args:
         stem: What stands still.
-        phase: Its noise and its window make the twins.
+        phase: Its noise is a deviation on the normalised picture.
         images: (B, channels, H, W) in 0-1.
         masks: (B, H, W) train ids.
-        generator: Of the twins, on the CPU.
+        generator: Of the noise, on the CPU.
     """
-    if not phase.noise:
-        return View(stem(images), masks, [], masks)
-    twins, twin_masks = twin_of(stem.network, images, masks, phase.noise, phase.window, generator)
-    return View(stem(images), masks, stem(twins), twin_masks)
+    twin: list[Tensor] = []
+    if phase.noise:
+        noise = torch.randn(images.shape, generator=generator).to(images.device)
+        twin = stem(images + phase.noise * stem.network.std * noise)
+    return View(stem(images), masks, twin, stem.taught(images))
 
 
 def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
@@ -172,8 +176,9 @@ def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], Tra
     one = stream(1)
     wanted = recipe.store.views * len(one.dataset)
     picture, mask = one[0]
-    maps = stem(picture[None].float().to(stem.network.std.device) / 255)
-    bytes_each = (mask.nbytes + sum(2 * values.numel() for values in maps)) * (2 if phase.noise else 1)
+    image = picture[None].float().to(stem.network.std.device) / 255
+    still, taught = (sum(2 * values.numel() for values in maps) for maps in (stem(image), stem.taught(image)))
+    bytes_each = mask.nbytes + still * (2 if phase.noise else 1) + taught
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
     if fit < batch:
@@ -196,15 +201,13 @@ def _digest(stem: Stem, phase: Phase, recipe: Recipe, views: int) -> str:
         views,
         stem.level,
         phase.noise,
-        phase.window,
     ]
     digest = hashlib.sha256(json.dumps(values, default=str).encode())
-    parts = [network.encoder] if stem.level == "features" else [network]
-    for part in parts:
-        for name, tensor in part.state_dict().items():
-            # What combines similarities does not change them.
-            if not name.startswith(("head.classifier", "head.weights")):
-                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    still = network.encoder if stem.level == "features" else network
+    # What combines similarities does not change them.
+    beneath = {name: tensor for name, tensor in still.state_dict().items() if not name.startswith(ABOVE)}
+    for name, tensor in (beneath | (stem.teacher.state_dict(prefix="teacher.") if stem.teacher else {})).items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return f"{stem.level}-{digest.hexdigest()[:16]}"
 
 
