@@ -62,6 +62,22 @@ def test_a_black_box_explains_itself_after_the_fact(finished):
     assert {path.name for path in out.iterdir()} == {path.name for path in (finished / "ours").iterdir()}
 
 
+def test_another_librarys_encoder_is_explained_over(finished, tmp_path):
+    import torchvision
+
+    weights = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)
+    torch.save(weights.state_dict(), tmp_path / "trained.pth")
+    arguments = [f"--phases.{phase}.steps=2" for phase in ("prototypes", "groups", "fine-tune")]
+    arguments += ["--data.name", finished / "data", "--data.crop=[32,40]", "--data.batch_size=2", "--data.accumulate=1"]
+    arguments += ["--network.encoder.pretrained=false", "--warm_start", tmp_path / "trained.pth", "--store.views=1"]
+    out = tmp_path / "run"
+    assert run("train", "--from=torchvision/lraspp_mobilenet_v3_large", *arguments, "--out", out) == 0
+    model = load(out / "model")
+    for name, values in weights.backbone.state_dict().items():
+        assert torch.equal(model.encoder.net.backbone.state_dict()[name], values), name
+    assert all(model.sources)
+
+
 def test_only_a_black_box_can_be_explained_after_the_fact(finished, capsys):
     assert run("train", "--from", finished / "ours" / "model") == 1
     assert run("train", f"--from={finished / 'nothing'}") == 1

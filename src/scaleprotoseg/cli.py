@@ -20,7 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 from jsonargparse.typing import PositiveInt
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.parts import PartOptions
+from scaleprotoseg.model.parts import PartOptions
 from scaleprotoseg.training.recipe import Recipe
 
 RECIPES = files("scaleprotoseg") / "recipes"
@@ -85,7 +85,9 @@ def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
     sub = add("train", _train, "All phases of a recipe; any key of the recipe can be given as --key value.")
     sub.add_argument("--config", action=RecipeFile, help=f"a recipe file, or one of {', '.join(_recipe_names())}")
     sub.add_argument(
-        "--from", help="a trained black box that is to explain itself: everything not said otherwise follows from it"
+        "--from",
+        help="a trained model that is to explain itself: a black box of ours, from which everything not said otherwise "
+        "follows; or timm/, torchvision/ or transformers/ and a model there",
     )
     sub.add_argument("--out", type=Path, help="folder of the run; runs/<data>-<method> by default")
     sub.add_argument("--resume", action="store_true", help="go on with the run in --out")

@@ -25,7 +25,6 @@ from scaleprotoseg.distributed import is_main, together, wait
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation import metrics as metrics_table
 from scaleprotoseg.evaluation.metrics import Scores, measure
-from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.evaluation.submission import write_submission
 from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
@@ -36,6 +35,7 @@ from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.official import load_official
+from scaleprotoseg.model.parts import PartOptions
 from scaleprotoseg.training.curriculum import run_phases, start
 from scaleprotoseg.training.progress import over_pictures
 from scaleprotoseg.training.projection import find_sources

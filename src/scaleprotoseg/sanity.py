@@ -36,7 +36,7 @@ STEPS = 2
 PICTURES = 2
 """Pictures that are trained on, projected onto and measured."""
 
-OVER_PICTURES = ("project", "prune-by-neighbours", "frame")
+OVER_PICTURES = ("project", "prune-by-neighbours", "prune-by-parts", "frame")
 """Phases that take as long as there are pictures."""
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.evaluation.ablation import Ablation, ablate, members_of, rank_correlation
-from scaleprotoseg.evaluation.units import units_of
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.model.units import units_of
 from tests.evaluation.toys import Given, Patches, grouped_network, in_two, patch_network, sample_of
 from tests.model.test_search import small_network
 from tests.toys import Toys

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from scaleprotoseg.evaluation.ablation import ablate
 from scaleprotoseg.evaluation.collapse import Collapse, duplicates_of, find_collapse
 from scaleprotoseg.evaluation.overlap import score_overlap
-from scaleprotoseg.evaluation.units import Units, activations_of, units_of
+from scaleprotoseg.model.units import Units, activations_of, units_of
 from tests.evaluation.toys import Patches, grouped_network, patch_network
 from tests.toys import Toys
 

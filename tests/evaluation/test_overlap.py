@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.evaluation.overlap import QUANTILES, mean_overlap, pairwise_iou, score_overlap
-from scaleprotoseg.evaluation.units import ROUNDING
+from scaleprotoseg.model.units import ROUNDING
 from tests.evaluation.toys import Given, groups_of, in_two, prototypes_of, sample_of
 from tests.toys import Toys
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from scaleprotoseg import distributed
 from scaleprotoseg.data.dataset import PartTable, Sample, SegmentationDataset
-from scaleprotoseg.evaluation.units import Units
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, InputConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.pyramid import Pyramid
+from scaleprotoseg.model.units import Units
 from tests.toys import LABELS, Toys
 
 PARTS = PartTable(names=("top", "bottom", "end"), classes=("disc", "disc", "bar"))

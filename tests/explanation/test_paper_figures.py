@@ -21,7 +21,6 @@ from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.interpretability import explanations
 from scaleprotoseg.evaluation.overlap import QUANTILES
-from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.explanation.paper_figures import style
 from scaleprotoseg.explanation.paper_figures.overlap import overlap_figure
 from scaleprotoseg.explanation.paper_figures.scales import scale_usage, scales_figure
@@ -31,6 +30,7 @@ from scaleprotoseg.explanation.paper_figures.write import choose_pictures, write
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import PartOptions
 from scaleprotoseg.model.prototypes import PrototypeHead
 from tests.explanation import toy
 

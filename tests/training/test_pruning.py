@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.parts import PartOptions
-from scaleprotoseg.evaluation.units import activations_of, units_of
+from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
-from tests.evaluation.test_parts import slow_hits
 from tests.evaluation.toys import PartToys
+from tests.model.test_parts import slow_hits
 from tests.model.test_search import all_patches, small_network
 from tests.toys import LABELS, Toys
 

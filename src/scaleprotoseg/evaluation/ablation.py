@@ -20,11 +20,11 @@ from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.evaluation.precision import in_double
-from scaleprotoseg.evaluation.units import units_of
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import in_tiles, require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.model.units import units_of
 
 Values = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def ablate(
 
     Returns:
         Of the groups (without groups, of the prototypes in use), in the order of the last of
-        :func:`~scaleprotoseg.evaluation.units.units_of`; and of the members, in the order of :func:`members_of`, or
+        :func:`~scaleprotoseg.model.units.units_of`; and of the members, in the order of :func:`members_of`, or
         None without groups.
 
     Raises:

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from scaleprotoseg.evaluation.overlap import QUANTILES
-from scaleprotoseg.evaluation.units import Units, units_of
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.units import Units, units_of
 
 QUANTILE = 0.95
 """Activations above it are compared, to find duplicates."""

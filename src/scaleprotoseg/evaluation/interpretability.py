@@ -15,10 +15,10 @@ from scaleprotoseg.evaluation.bypass import explained_variance
 from scaleprotoseg.evaluation.collapse import find_collapse
 from scaleprotoseg.evaluation.misalignment import score_misalignment
 from scaleprotoseg.evaluation.overlap import QUANTILES, overlap_by_kind, score_overlap
-from scaleprotoseg.evaluation.parts import PartOptions, score_parts
 from scaleprotoseg.evaluation.purity import score_purity
-from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import PartOptions, score_parts
+from scaleprotoseg.model.units import activations_of, units_of
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 

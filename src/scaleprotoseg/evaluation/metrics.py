@@ -15,11 +15,11 @@ from rich.table import Table
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.registry import READERS
 from scaleprotoseg.evaluation.interpretability import explanations, faithfulness
-from scaleprotoseg.evaluation.parts import PartOptions
 from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segmentation
 from scaleprotoseg.evaluation.sparsity import sparsity
 from scaleprotoseg.model.config import InputSize
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import PartOptions
 
 Scores = Literal["segmentation", "explanations", "all"]
 """How much is measured: the segmentation; also where prototypes and groups point; also whether that is what decided."""

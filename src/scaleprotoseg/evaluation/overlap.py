@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.evaluation.units import Maps, Units, above_quantile, at_pixels
+from scaleprotoseg.model.units import Maps, Units, above_quantile, at_pixels
 
 QUANTILES = (0.8, 0.9, 0.95, 0.99)
 """Activations above these quantiles, over a class's pixels in a picture, are on."""

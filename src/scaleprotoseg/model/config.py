@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from scaleprotoseg.errors import UserError
 
@@ -53,12 +53,14 @@ class EncoderConfig:
     Attributes:
         name: Any timm model that offers ``features_only`` and ``output_stride``; ``caffe_`` before a timm ResNet's
             name, as in ``caffe_resnet101``, builds it as DeepLabv2 did; ``unet`` (``unet16`` with a quarter of the
-            channels) keeps the picture's resolution.
+            channels) keeps the picture's resolution. Encoders of other segmentation models, with a stride of their
+            own: ``torchvision/`` and the model, ``transformers/`` and its folder or Hub id.
         stage: Which of its feature stages feeds the pyramid; -1 is the last. An earlier stage is several times
             cheaper, because at output stride 8 the last stage holds most of the multiply-adds.
         output_stride: Pixels of the picture per cell of the feature map.
         blocks: Residual blocks in each stage of a ResNet; None as its name says.
-        pretrained: Start from timm's pretrained weights (needs the network once).
+        pretrained: Start from the pretrained weights of its library (needs the network once).
+        architecture: What transformers builds an encoder from; read from the model itself if empty.
     """
 
     name: str = "resnet18"
@@ -66,6 +68,7 @@ class EncoderConfig:
     output_stride: Literal[8, 16, 32] = 8
     blocks: tuple[int, ...] | None = None
     pretrained: bool = False
+    architecture: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

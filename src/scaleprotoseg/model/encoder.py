@@ -1,8 +1,9 @@
-"""The dilated CNN: any timm model that can give dense features, or one of our own."""
+"""The encoder: any timm model that can give dense features, that of another segmentation model, or one of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.caffe_resnet import to_caffe_style
 from scaleprotoseg.model.config import EncoderConfig
+from scaleprotoseg.model.foreign import TORCHVISION, TRANSFORMERS, TransformersEncoder, foreign_encoder
 from scaleprotoseg.model.unet import UNet
 
 OWN: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
@@ -39,6 +41,7 @@ class Encoder(nn.Module):
         in_channels: Channels of the picture.
 
     Attributes:
+        config: As given, with everything it takes to build the encoder again.
         channels: Channels of the feature map.
         stride: Pixels of the picture per cell of the feature map: the output stride, or less at an early stage.
         net: The network itself; timm's give a list of feature maps, our own give one.
@@ -50,6 +53,14 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, in_channels: int = 3) -> None:
         super().__init__()
+        self.config = config
+        if config.name.startswith((TORCHVISION, TRANSFORMERS)):
+            self.net: nn.Module = foreign_encoder(config, in_channels)
+            if isinstance(self.net, TransformersEncoder):
+                self.config = replace(config, architecture=self.net.architecture)
+            self.channels, self.stride = _shape_of(self.net, config.name)
+            self._pads = _drops_borders(self.net, in_channels, self.stride)
+            return
         if config.name in OWN:
             if config.pretrained:
                 raise UserError(f"network.encoder: {config.name} has no pretrained weights; set pretrained to false")
@@ -103,6 +114,22 @@ def _timm_features(config: EncoderConfig, in_channels: int, pretrained: bool) ->
             raise ValueError("the Caffe release has output stride 8 and its last stage only")
         to_caffe_style(net)
     return cast(FeatureListNet, net)
+
+
+@torch.no_grad()
+def _shape_of(net: nn.Module, name: str) -> tuple[int, int]:
+    """Channels and stride of a network's features."""
+    side = 256
+    try:
+        features = net.eval()(torch.zeros(1, 3, side, side))
+    except Exception as error:  # Whatever a model asks of its pictures that these are not.
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        raise UserError(
+            f"network.encoder: {name} gives no feature maps of pictures of any size ({reason}); choose another stage, "
+            "or a convolutional or hierarchical encoder"
+        ) from error
+    net.train()
+    return features.shape[1], round(side / features.shape[-1])
 
 
 @torch.no_grad()

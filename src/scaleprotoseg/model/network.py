@@ -54,10 +54,10 @@ class Network(nn.Module):
         if config.head.kind == "direct":
             pyramid = replace(config.pyramid, channels=len(labels), fuse="sum")
             config = replace(config, pyramid=pyramid)
-        self.config = config
         self.labels = labels
         self.method = method
         self.encoder = Encoder(config.encoder, len(config.input.mean))
+        self.config = replace(config, encoder=self.encoder.config)
         self.pyramid = Pyramid(self.encoder.channels, config.pyramid)
         self.head: Head = self._build_head()
         self.sources: list[Source | None] = [None] * len(self.prototypes or ())

@@ -25,10 +25,12 @@ from scaleprotoseg.distributed import gather, is_main, local_world_size, share, 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.deeplab_weights import is_weight_file, load_deeplab_encoder
+from scaleprotoseg.model.foreign import TORCHVISION
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
+from scaleprotoseg.model.torchvision_weights import load_torchvision_encoder
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 from scaleprotoseg.training.frame import frame
 from scaleprotoseg.training.losses import class_weights
@@ -72,8 +74,12 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
     seed_everything(recipe.seed, verbose=False)
     network = Network(recipe.network, labels, recipe.method)
     if recipe.warm_start is not None:
-        load_start = load_deeplab_encoder if is_weight_file(recipe.warm_start) else load_encoder
-        load_start(network, recipe.warm_start)
+        if not is_weight_file(recipe.warm_start):
+            load_encoder(network, recipe.warm_start)
+        elif recipe.network.encoder.name.startswith(TORCHVISION):
+            load_torchvision_encoder(network, recipe.warm_start)
+        else:
+            load_deeplab_encoder(network, recipe.warm_start)
     return network, 0
 
 

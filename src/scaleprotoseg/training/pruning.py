@@ -11,11 +11,11 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.parts import class_of_parts, tally_parts
-from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import class_of_parts, tally_parts
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.search import nearest_patches
+from scaleprotoseg.model.units import activations_of, units_of
 
 log = logging.getLogger(__name__)
 

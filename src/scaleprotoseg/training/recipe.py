@@ -155,7 +155,7 @@ class Recipe:
         store: What phases with a frozen encoder compute only once.
         phases: The curriculum, in order.
         warm_start: What the encoder starts from: a bundle, such as a black box trained first, or a ``.pth`` file of
-            DeepLab weights for ``caffe_resnet101``.
+            weights: DeepLab's for ``caffe_resnet101``, torchvision's for an encoder of its segmentation models.
         seed: Of all random numbers.
         precision: ``auto`` takes bfloat16 where the machine is faster with it.
     """

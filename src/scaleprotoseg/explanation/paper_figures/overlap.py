@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.evaluation.overlap import QUANTILES, overlap_by_kind, score_overlap
-from scaleprotoseg.evaluation.units import activations_of, units_of
 from scaleprotoseg.explanation.paper_figures.style import BLUE, COLUMN, GREEN, ORANGE, PALE, Sheet
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.units import activations_of, units_of
 
 LINES = {
     "within_scale": ("within a scale", BLUE, "o"),

@@ -20,8 +20,8 @@ from torch import Tensor
 from scaleprotoseg.data.dataset import Keypoint, Sample, SegmentationDataset, require_mask
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.distributed import gather, share
-from scaleprotoseg.evaluation.units import Maps, Units, above_quantile, at_pixels
 from scaleprotoseg.model.inference import Alter
+from scaleprotoseg.model.units import Maps, Units, above_quantile, at_pixels
 
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.units import above_quantile, activations_of, at_pixels, units_of
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.inference import to_tensor, used_prototypes
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.units import above_quantile, activations_of, at_pixels, units_of
 from tests.evaluation.toys import grouped_network
 from tests.model.test_search import small_network
 from tests.toys import LABELS, picture
