@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "results.md"
 MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- until here -->"
-BLACK_BOX, OURS = "deeplabv2", "scaleprotoseg-tied"
+BLACK_BOX = "deeplabv2"
 
 log = logging.getLogger("compare")
 
@@ -64,9 +64,13 @@ METHODS = {
     BLACK_BOX: "DeepLabv2",
     "protoseg": "ProtoSeg",
     "scaleprotoseg": "ScaleProtoSeg (paper)",
-    OURS: "ScaleProtoSeg (ours)",
+    "scaleprotoseg-tied": "ScaleProtoSeg (ours)",
+    "scaleprotoseg-parts": "ScaleProtoSeg (ours), chosen by parts",
 }
-"""Methods, and what the table calls them; ours starts from the black box with the same seed."""
+"""Methods, and what the table calls them; those without a recipe for a data set are not run on it."""
+
+OURS = ("scaleprotoseg-tied", "scaleprotoseg-parts")
+"""Methods that start from the black box with the same seed."""
 
 Scores = dict[str, Any]
 
@@ -90,7 +94,7 @@ def main() -> None:
         return
     roots, parts = (dict(pair.split("=", 1) for pair in pairs) for pairs in (options.root, options.parts))
     for data in options.data:
-        for method in (name for name in METHODS if name in options.methods):
+        for method in (name for name in METHODS if name in options.methods and recipe(data, name)):
             for seed in options.seeds or DATA[data].seeds:
                 train_and_score(data, method, seed, options.out, roots.get(data), parts.get(data))
 
@@ -102,9 +106,9 @@ def train_and_score(data: str, method: str, seed: int, out: Path, root: str | No
         return
     run = out / data / f"{method}-seed{seed}"
     if not (run / "metrics.json").is_file():
-        arguments = ["train", "--config", recipe(data, method), "--seed", str(seed), "--out", str(run), "--resume"]
+        arguments = ["train", "--config", str(recipe(data, method)), "--seed", str(seed), "--out", str(run), "--resume"]
         arguments += ["--data.root", root] if root else []
-        if method == OURS:
+        if method in OURS:
             arguments += ["--warm_start", str(out / data / f"{BLACK_BOX}-seed{seed}" / "model")]
         scaleprotoseg(run, "train", arguments)
     scores = run / "scores.json"
@@ -118,10 +122,10 @@ def train_and_score(data: str, method: str, seed: int, out: Path, root: str | No
     result.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def recipe(data: str, method: str) -> str:
-    """The recipe made for this comparison, else the packaged one."""
-    own = HERE / "recipes" / data / f"{method}.yaml"
-    return str(own) if own.is_file() else f"{data}/{method}"
+def recipe(data: str, method: str) -> Path | None:
+    """The recipe made for this comparison, else the packaged one, if there is any."""
+    places = (HERE / "recipes", HERE.parent / "src" / "scaleprotoseg" / "recipes")
+    return next((file for place in places if (file := place / data / f"{method}.yaml").is_file()), None)
 
 
 def scaleprotoseg(run: Path, name: str, arguments: list[str]) -> None:
