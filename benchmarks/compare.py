@@ -25,7 +25,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "results.md"
-MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- until here -->"
+MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- end of benchmarks/compare.py table -->"
 BLACK_BOX = "deeplabv2"
 
 log = logging.getLogger("compare")
@@ -90,26 +90,49 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.command == "table":
-        write_table()
+        put_between(MARKS, [line for data in DATA if (RESULTS / data).is_dir() for line in table_of(data)])
         return
     roots, parts = (dict(pair.split("=", 1) for pair in pairs) for pairs in (options.root, options.parts))
     for data in options.data:
-        for method in (name for name in METHODS if name in options.methods and recipe(data, name)):
+        for method in (name for name in METHODS if name in options.methods and recipe(data, name).is_file()):
             for seed in options.seeds or DATA[data].seeds:
-                train_and_score(data, method, seed, options.out, roots.get(data), parts.get(data))
+                name = f"{method}-seed{seed}"
+                run, result = options.out / data / name, RESULTS / data / f"{name}.json"
+                box = run.with_name(f"{BLACK_BOX}-seed{seed}") / "model" if method in OURS else None
+                where = roots.get(data), parts.get(data)
+                train_and_score(data, seed, Files(result, run, recipe(data, method), *where, box))
 
 
-def train_and_score(data: str, method: str, seed: int, out: Path, root: str | None, parts: str | None) -> None:
+@dataclass(frozen=True)
+class Files:
+    """What a training reads and writes.
+
+    Attributes:
+        result: Its scores; it is finished if they are there.
+        run: Its folder.
+        recipe: What is done.
+        root: Where the data lies.
+        parts: Where part labels lie.
+        box: The black box it starts from.
+    """
+
+    result: Path
+    run: Path
+    recipe: Path
+    root: str | None
+    parts: str | None
+    box: Path | None
+
+
+def train_and_score(data: str, seed: int, files: Files) -> None:
     """One training and its scores, as far as they are not there yet."""
-    result = RESULTS / data / f"{method}-seed{seed}.json"
-    if result.is_file():
+    run, root, parts = files.run, files.root, files.parts
+    if files.result.is_file():
         return
-    run = out / data / f"{method}-seed{seed}"
     if not (run / "metrics.json").is_file():
-        arguments = ["train", "--config", str(recipe(data, method)), "--seed", str(seed), "--out", str(run), "--resume"]
+        arguments = ["train", "--config", str(files.recipe), "--seed", str(seed), "--out", str(run), "--resume"]
         arguments += ["--data.root", root] if root else []
-        if method in OURS:
-            arguments += ["--warm_start", str(out / data / f"{BLACK_BOX}-seed{seed}" / "model")]
+        arguments += ["--warm_start", str(files.box)] if files.box else []
         scaleprotoseg(run, "train", arguments)
     scores = run / "scores.json"
     arguments = ["evaluate", str(run / "model"), "--data", data, "--split", DATA[data].split, "--scores", "all"]
@@ -118,14 +141,14 @@ def train_and_score(data: str, method: str, seed: int, out: Path, root: str | No
     phases = json.loads((run / "logs" / "phases.json").read_text(encoding="utf-8"))
     written = json.loads(scores.read_text(encoding="utf-8"))
     written |= {"seed": seed, "phases": {name: phase["miou"] for name, phase in phases.items()}}
-    result.parent.mkdir(parents=True, exist_ok=True)
-    result.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.result.parent.mkdir(parents=True, exist_ok=True)
+    files.result.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def recipe(data: str, method: str) -> Path | None:
+def recipe(data: str, method: str) -> Path:
     """The recipe made for this comparison, else the packaged one, if there is any."""
-    places = (HERE / "recipes", HERE.parent / "src" / "scaleprotoseg" / "recipes")
-    return next((file for place in places if (file := place / data / f"{method}.yaml").is_file()), None)
+    own = HERE / "recipes" / data / f"{method}.yaml"
+    return own if own.is_file() else HERE.parent / "src" / "scaleprotoseg" / "recipes" / data / own.name
 
 
 def scaleprotoseg(run: Path, name: str, arguments: list[str]) -> None:
@@ -213,15 +236,14 @@ def cell(form: str, values: list[float | None]) -> str:
     return f"{statistics.fmean(known):{form}}{spread}"
 
 
-def write_table() -> None:
-    """Puts the tables between their marks on the page."""
+def put_between(marks: tuple[str, str], lines: list[str]) -> None:
+    """Puts tables between their marks on the page."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    if not after:
-        raise SystemExit(f"{PAGE}: has no place for the tables; put the lines {MARKS[0]} and {MARKS[1]} into it")
-    lines = [line for data in DATA if (RESULTS / data).is_dir() for line in table_of(data)]
-    PAGE.write_text(before + MARKS[0] + "\n\n" + "\n".join(lines) + MARKS[1] + after, encoding="utf-8")
+    before, first, rest = text.partition(marks[0])
+    _, last, after = rest.partition(marks[1])
+    if not (first and last):
+        raise SystemExit(f"{PAGE}: has no place for the tables; put the lines {marks[0]} and {marks[1]} into it")
+    PAGE.write_text(before + first + "\n\n" + "\n".join(lines) + last + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+r"""What each option of our recipe does alone and what all do together; writes the ablation of docs/results.md.
+
+    python benchmarks/ablate.py run --data scenes camvid --root camvid=CAMVID [--seeds 0] [--out runs/compare]
+    python benchmarks/ablate.py table
+
+Every row starts from the black box of benchmarks/compare.py with the same seed, so run that first. As there, what is
+finished is left alone, scores lie in ``benchmarks/results/ablation/DATA``, and ``table`` reads nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compare import BLACK_BOX, COLUMNS, DATA, RESULTS, Files, cell, put_between, recipe, train_and_score
+
+MARKS = "<!-- written by benchmarks/ablate.py table -->", "<!-- end of benchmarks/ablate.py table -->"
+
+BASE = {"scenes": "scaleprotoseg-parts", "camvid": "scaleprotoseg-tied"}
+"""The recipe with all options, by data set."""
+
+ROWS = {
+    "none": (),
+    "twin": ("twin",),
+    "tied": ("tied",),
+    "distillation": ("distillation",),
+    "parts": ("parts",),
+    "all": ("twin", "tied", "distillation", "parts"),
+}
+"""Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; the black box's
+logits; prototypes chosen by parts and held."""
+
+KEYS = {
+    "twin": ("noise", "invariance", "redundancy"),
+    "tied": ("tied", "hold"),
+    "distillation": ("distillation",),
+    "parts": ("hold",),
+}
+"""What a phase says of an option."""
+
+DIVERSITY = 0.25
+"""Weight of the paper's loss, which a twin's losses replace."""
+
+SHOWN = {
+    name: COLUMNS[name]
+    for name in ("mIoU", "consistency", "stability", "prototypes a class", "members a group", "lost in all")
+}
+
+
+def main() -> None:
+    """Runs, or writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--data", nargs="+", choices=BASE, default=list(BASE))
+    run.add_argument("--root", action="append", default=[], metavar="DATA=FOLDER")
+    run.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    run.add_argument("--seeds", nargs="+", type=int, default=[0])
+    run.add_argument("--out", type=Path, default=Path("runs/compare"))
+    commands.add_parser("table")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if options.command == "table":
+        put_between(MARKS, [line for data in BASE for line in table_of(data)])
+        return
+    roots = dict(pair.split("=", 1) for pair in options.root)
+    for data in options.data:
+        for row in options.rows:
+            for seed in options.seeds:
+                ablate(data, row, seed, options.out, roots.get(data))
+
+
+def ablate(data: str, row: str, seed: int, out: Path, root: str | None) -> None:
+    """One training and its scores, as far as they are not there yet; none if the data has no such option."""
+    values = yaml.safe_load(recipe(data, BASE[data]).read_text(encoding="utf-8"))
+    if row == "parts" and "selection" not in values["phases"]:
+        return
+    run = out / "ablation" / data / f"{row}-seed{seed}"
+    file = run.with_suffix(".yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(only(values, ROWS[row]), sort_keys=False), encoding="utf-8")
+    result = RESULTS / "ablation" / data / f"{row}-seed{seed}.json"
+    box = out / data / f"{BLACK_BOX}-seed{seed}" / "model"
+    train_and_score(data, seed, Files(result, run, file, root, None, box))
+
+
+def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """A recipe with some of its options, and without what only draws frames."""
+    dropped = {key for option, keys in KEYS.items() if option not in options for key in keys}
+    phases: dict[str, Any] = {}
+    for name, phase in values["phases"].items():
+        do = phase.get("do", "fit")
+        if do == "frame" or (do == "prune-by-parts" and "parts" not in options):
+            continue
+        phases[name] = {key: value for key, value in phase.items() if key not in dropped}
+        if do == "fit" and name != "joint" and "tied" not in options:
+            rates = phase["learning_rates"].items()
+            phases[name]["learning_rates"] = {part: rate for part, rate in rates if part != "pyramid"}
+    if "twin" not in options:
+        phases["joint"]["diversity"] = DIVERSITY
+    return values | {"phases": phases}
+
+
+def table_of(data: str) -> list[str]:
+    """The lines of one data set's table; rows without results are left out."""
+    lines = [f"### {DATA[data].title}", "", "| options | seeds | " + " | ".join(SHOWN) + " |"]
+    lines.append("|---" * (len(SHOWN) + 2) + "|")
+    for row in ROWS:
+        files = sorted((RESULTS / "ablation" / data).glob(f"{row}-seed*.json"))
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        if found:
+            cells = [cell(form, [value(scores) for scores in found]) for form, value in SHOWN.values()]
+            lines.append(f"| {row} | {len(found)} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    main()
