@@ -77,6 +77,26 @@ def test_pruning_zeroes_small_weights_and_drops_unused_prototypes(counts, seed, 
     assert len(pruned.prototypes) == len(used)
 
 
+@given(data=st.data(), counts=counts, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_those_that_stay_take_over_the_weight_of_those_that_go(data, counts, seed):
+    torch.manual_seed(seed)
+    head = GroupHead(uneven_layer(counts), CLASSES, groups=2)
+    keep = sorted(data.draw(st.sets(st.integers(0, len(head.prototypes) - 1), min_size=1)))
+    classes = head.prototypes.prototype_class.tolist()
+    expected = torch.zeros(2 * CLASSES, len(head.prototypes))
+    for unit, row in enumerate(head.dense_weights()):
+        left = [index for index in keep if classes[index] == unit // 2]
+        total = sum(float(row[index]) for index in left)
+        for index in left:
+            expected[unit, index] = row[index] / total if total > 0 else 1 / len(left)
+    chosen = head.select(torch.tensor(keep))
+    torch.testing.assert_close(chosen.dense_weights(), expected[:, keep])
+    assert chosen.prototypes.prototype_class.tolist() == [classes[index] for index in keep]
+    torch.testing.assert_close(chosen.prototypes.vectors, head.prototypes.vectors[keep])
+    assert torch.equal(chosen.classifier, head.classifier)
+
+
 def test_pruning_keeps_the_scores_when_nothing_is_small():
     head = GroupHead(PrototypeLayer.uniform(CLASSES, SCALES, 2, WIDTH), CLASSES, groups=2)
     pyramid = torch.randn(1, SCALES * WIDTH, 3, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,12 @@ from jsonargparse import ArgumentParser
 import scaleprotoseg.training.curriculum as curriculum
 import scaleprotoseg.training.module as module
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases, start
-from scaleprotoseg.training.losses import distillation
+from scaleprotoseg.training.losses import OwnPrototypes, Twins, distillation
 from scaleprotoseg.training.recipe import Recipe
 from tests.toys import Toys, recipe_values
 from tests.training.test_tied import latents_at_sources
@@ -107,6 +109,24 @@ def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch
         assert torch.equal(value, network.encoder.state_dict()[key]), key
 
 
+def test_held_prototypes_point_where_they_pointed(tmp_path):
+    images = torch.stack([_pixels(sample) for sample in Toys()])
+    masks = torch.stack([torch.from_numpy(sample.mask) for sample in Toys()])
+    moved = []
+    for weight in (0.0, 20.0):
+        phases = {name: phase for name, phase in tied_phases().items() if name not in ("pruning", "last")}
+        phases["tied"] |= {"steps": 30, "hold": weight, "invariance": 0.0, "redundancy": 0.0, "noise": 0.0}
+        network, states = trained(make_recipe(phases=phases), tmp_path / f"{weight:g}")
+        before = copy.deepcopy(network)
+        before.load_state_dict(states["grouping"])
+        with torch.no_grad():
+            now, then = (one.eval()(images).similarities for one in (network, before))
+        layer = network.prototypes
+        own = OwnPrototypes(layer.prototype_class, layer.prototype_scale, 3)
+        moved.append(float(Twins(own)(now, then, resize_labels(masks, now.shape[-2:]))[0]))
+    assert moved[1] < 0.5 * moved[0], moved
+
+
 def test_a_pupil_comes_nearer_to_its_teacher(tmp_path):
     torch.manual_seed(3)
     teacher, _ = start(make_recipe(), Toys().labels, tmp_path)
@@ -125,7 +145,7 @@ def test_a_pupil_comes_nearer_to_its_teacher(tmp_path):
 
 
 def _pixels(sample):
-    return torch.from_numpy(np.asarray(sample.image)).permute(2, 0, 1) / 255
+    return torch.tensor(np.asarray(sample.image)).permute(2, 0, 1) / 255
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path):

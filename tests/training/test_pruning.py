@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.parts import PartOptions
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
@@ -64,10 +65,13 @@ def test_a_network_never_loses_all_prototypes():
     assert len(network.prototypes) == before
 
 
-@pytest.mark.parametrize("agreement", [0.0, 0.5, 0.99])
-def test_those_stay_that_point_at_one_part(agreement):
+@pytest.mark.parametrize(("agreement", "grouped"), [(0.0, False), (0.5, False), (0.99, False), (0.5, True)])
+def test_those_stay_that_point_at_one_part(agreement, grouped):
     network, dataset = small_network(), PartToys(7)
     project(network, dataset)
+    if grouped:
+        network.replace_head(GroupHead.over(network.head, 2), network.sources)
+        network.head.weights.data = network.head.valid[:, None] * torch.full_like(network.head.weights, 0.25)
     classes, sources = network.prototypes.prototype_class.tolist(), network.sources
     maps_of = activations_of(network, units_of(network))
     part_class = [LABELS.names.index(name) for name in dataset.parts.classes]

@@ -33,6 +33,10 @@ REFUSED = {
     ),
     "frame without patches": ({"phases": {"a": FIT, "b": {"do": "frame"}}}, "phases.b: frames show training patches"),
     "shown for another pyramid": ({"network": {"pyramid": {"shown": [1]}}}, "network.pyramid.shown has 1 values"),
+    "nothing to hold": (
+        {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "hold": 1.0}}},
+        "phases.b: hold is about prototypes that move",
+    ),
     "nobody to learn from": (
         {"phases": {"a": {**FIT, "distillation": 1.0}}},
         "phases.a: distillation needs a model to learn from",

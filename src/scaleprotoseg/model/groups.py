@@ -146,12 +146,32 @@ class GroupHead(nn.Module):
         stays = ((self.weights >= threshold) | largest) & self.valid[:, None]
         sparse = torch.where(stays, self.weights, 0.0)
         used = self.members[(sparse > 0).any(dim=1)].sort().values
-        num_classes, groups, _ = self.weights.shape
+        return self._over_some(used, sparse), used
+
+    @torch.no_grad()
+    def select(self, keep: Tensor) -> GroupHead:
+        """A head with some of the prototypes.
+
+        A group's other members take over the weight of those that go, in proportion; all prototypes that are left of
+        its class do, in equal parts, if all of its members go.
+
+        Args:
+            keep: (P',) indices of prototypes, ascending.
+        """
+        keep = keep.to(self.members.device)
+        stays = (torch.isin(self.members, keep) & self.valid)[:, None]
+        left = self.weights * stays
+        left = torch.where(left.sum(dim=-1, keepdim=True) > 0, left, stays.to(left))
+        return self._over_some(keep, left / left.sum(dim=-1, keepdim=True).clamp_min(1e-12))
+
+    def _over_some(self, used: Tensor, weights: Tensor) -> GroupHead:
+        """The head over some of the prototypes, with (C, K, J) weights over this head's members."""
+        num_classes, groups, _ = weights.shape
         head = GroupHead(self.prototypes.select(used), num_classes, groups)
         head.weights.zero_()
         for index, members in enumerate(head.members):
             old = used[members[members >= 0]]
             column = (self.members[index][:, None] == old[None]).long().argmax(dim=0)
-            head.weights[index, :, : len(old)] = sparse[index][:, column]
+            head.weights[index, :, : len(old)] = weights[index][:, column]
         head.classifier.copy_(self.classifier)
-        return head, used
+        return head

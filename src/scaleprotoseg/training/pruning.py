@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.parts import class_of_parts, tally_parts
 from scaleprotoseg.model.prototypes import PrototypeHead
@@ -71,7 +72,7 @@ def prune_by_parts(
     A class keeps its best prototype in any case, and all of them if it has no parts.
 
     Args:
-        network: With a prototype head, in eval mode; changed in place.
+        network: With prototypes, in eval mode; changed in place.
         dataset: Training pictures, un-augmented, with parts.
         agreement: A prototype stays if it hits one part in more than this share of the pictures that show the part.
         progress: Wraps the picture indices to show progress.
@@ -79,8 +80,6 @@ def prune_by_parts(
     Raises:
         UserError: If the data has no parts.
     """
-    head = network.head
-    assert isinstance(head, PrototypeHead)
     if dataset.parts is None:
         raise UserError(f"{dataset.name}: prune-by-parts needs part labels, and there are none; leave the phase out")
     units = units_of(network)[:1]
@@ -94,7 +93,6 @@ def prune_by_parts(
 
 def _keep(network: Network, keep: Tensor) -> None:
     """Drops all prototypes but some."""
-    head = network.head
-    assert isinstance(head, PrototypeHead)
+    head = require_prototypes(network)
     log.info("%d of %d prototypes stay", len(keep), len(network.sources))
     network.replace_head(head.select(keep), [network.sources[index] for index in keep.tolist()])

@@ -191,7 +191,7 @@ class Recipe:
             self._check_fit(where, phase, before, after)
         elif self.network.head.kind != "prototypes":
             raise UserError(f"{where}: cannot {phase.do}, the head has no prototypes; set network.head.kind")
-        if phase.do in ("group", "project", "prune-by-neighbours", "prune-by-parts") and "group" in before:
+        if phase.do in ("group", "project", "prune-by-neighbours") and "group" in before:
             raise UserError(f"{where}: cannot {phase.do} after grouping; move it before the group phase")
         if phase.do == "prune-by-neighbours" and not 1 <= phase.agreeing <= phase.neighbours:
             raise UserError(
@@ -221,7 +221,7 @@ class Recipe:
         for part, rate in phase.learning_rates.items():
             if rate <= 0:
                 raise UserError(f"{where}: the learning rate of {part} is {rate}; give more than 0, or leave it out")
-        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "foreign_l1"), prototypes)
+        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "hold", "foreign_l1"), prototypes)
         losses["group_entropy"] = groups
         for loss, possible in losses.items():
             if getattr(phase, loss) and not possible:
@@ -232,6 +232,8 @@ class Recipe:
         if phase.distillation and self.warm_start is None:
             raise UserError(f"{where}: distillation needs a model to learn from; give its folder as warm_start")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
+        if phase.hold and not moved:
+            raise UserError(f"{where}: hold is about prototypes that move, and nothing moves them; leave it out")
         if phase.tied:
             if "project" not in before or moved != ["pyramid"] or self.network.input.scales:
                 raise UserError(
