@@ -226,7 +226,7 @@ def tied_phases() -> dict:
         "grouping": {"do": "group", "groups": 2},
         "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, "hold": 2.0, **twins},
         "pruning": {"do": "prune"},
-        "last": {"steps": 8, "learning_rates": rates, "tied": True, **twins},
+        "last": {"steps": 8, "learning_rates": rates, "tied": True, "distillation": 1.0, "teacher": "joint", **twins},
     }
 
 
@@ -242,6 +242,7 @@ def test_tied_prototypes_end_as_training_patches_and_pruned_weights_stay_away(un
     torch.testing.assert_close(latents_at_sources(network, Toys()), network.prototypes.vectors, atol=1e-5, rtol=1e-4)
     assert torch.equal(states["pruning"]["head.weights"], states["last"]["head.weights"])
     assert not (folder / "features").exists()
+    assert [checkpoint.name for checkpoint in (folder / "checkpoints").iterdir()] == ["05"]
 
 
 @pytest.mark.parametrize(("phase", "step"), [("joint", 5), ("tied", 5), ("last", 5)])

@@ -37,6 +37,10 @@ REFUSED = {
         {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "hold": 1.0}}},
         "phases.b: hold is about prototypes that move",
     ),
+    "a teacher to come": (
+        {"phases": {"a": {**FIT, "distillation": 1.0, "teacher": "b"}, "b": FIT}},
+        "phases.a: its teacher 'b' is no earlier phase",
+    ),
     "nobody to learn from": (
         {"phases": {"a": {**FIT, "distillation": 1.0}}},
         "phases.a: distillation needs a model to learn from",

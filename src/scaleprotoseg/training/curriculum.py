@@ -130,7 +130,9 @@ def run_phases(
         after_phase(name, network)
         if is_main():
             network.save_pretrained(_checkpoint(folder, index))
-            shutil.rmtree(_checkpoint(folder, index - 1), ignore_errors=True)
+            for old in range(index):
+                if not _teaches(recipe, old, index):
+                    shutil.rmtree(_checkpoint(folder, old), ignore_errors=True)
             shutil.rmtree(_checkpoint(folder, index, "-steps"), ignore_errors=True)
         wait()
     if is_main():
@@ -189,7 +191,8 @@ def _fit(
     phase, data = recipe.phases[name], recipe.data
     length = phase.steps * data.accumulate * data.batch_size
     network.eval()
-    stem = Stem(network, level_of(network, phase), _teacher(recipe, network) if phase.distillation else None)
+    teacher = _teacher(recipe, phase, network, folder) if phase.distillation else None
+    stem = Stem(network, level_of(network, phase), teacher)
     stream: TrainingStream | ViewStore
     if recipe.store.views and stem.level != "pictures":
         views = partial(_stream, recipe, dataset, _phase_seed(recipe, len(recipe.phases)))
@@ -239,8 +242,16 @@ def _fit(
     synchronise(network.buffers())
 
 
-def _teacher(recipe: Recipe, network: Network) -> Network:
-    """The model that the training started from."""
+def _teaches(recipe: Recipe, index: int, done: int) -> bool:
+    """Whether the network that a phase left is a teacher in a phase that is still to come."""
+    name, phases = list(recipe.phases)[index], list(recipe.phases.values())
+    return any(phase.distillation and phase.teacher == name for phase in phases[done + 1 :])
+
+
+def _teacher(recipe: Recipe, phase: Phase, network: Network, folder: Path) -> Network:
+    """The network after an earlier phase, or the model that the training started from."""
+    if phase.teacher:
+        return load(_checkpoint(folder, list(recipe.phases).index(phase.teacher))).to(network.mean.device)
     assert recipe.warm_start is not None
     teacher = load(recipe.warm_start)
     if teacher.labels != network.labels or teacher.mean.shape != network.mean.shape:

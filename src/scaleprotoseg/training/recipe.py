@@ -108,7 +108,8 @@ class Phase:
         hold: Weight of the loss that lets prototypes point where they pointed when the phase began.
         noise: Deviation of that noise, on the normalised picture. Above 0, every picture has a noisy twin, which is
             also segmented.
-        distillation: Weight of the divergence from the model in ``warm_start``, whose logits are learnt from as well.
+        distillation: Weight of the divergence from a teacher, whose logits are learnt from as well.
+        teacher: The network as it was after this earlier phase; the model in ``warm_start`` if empty.
         foreign_l1: Weight of the L1 norm of foreign classifier weights.
         group_entropy: Weight of the groups' entropy.
         neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
@@ -133,6 +134,7 @@ class Phase:
     hold: float = 0.0
     noise: float = 0.0
     distillation: float = 0.0
+    teacher: str = ""
     foreign_l1: float = 0.0
     group_entropy: float = 0.0
     neighbours: int = 6
@@ -229,8 +231,10 @@ class Recipe:
                 raise UserError(f"{where}: {loss} does not apply, the head has no {missing}; leave it out")
         if (phase.invariance or phase.redundancy) and phase.noise <= 0:
             raise UserError(f"{where}: invariance and redundancy are about a picture's noisy twin; give noise")
-        if phase.distillation and self.warm_start is None:
+        if phase.distillation and not phase.teacher and self.warm_start is None:
             raise UserError(f"{where}: distillation needs a model to learn from; give its folder as warm_start")
+        if phase.teacher and phase.teacher not in list(self.phases)[: len(before)]:
+            raise UserError(f"{where}: its teacher {phase.teacher!r} is no earlier phase; name one, or leave it out")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
         if phase.hold and not moved:
             raise UserError(f"{where}: hold is about prototypes that move, and nothing moves them; leave it out")
