@@ -9,7 +9,7 @@ import torch
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.parts import PartOptions, noise_of
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
@@ -76,10 +76,15 @@ def test_those_stay_that_point_at_one_part(agreement, grouped):
     maps_of = activations_of(network, units_of(network))
     part_class = [LABELS.names.index(name) for name in dataset.parts.classes]
     hits = [{} for _ in classes]
-    for sample in dataset:
-        for found, label, one in zip(hits, classes, maps_of(sample, None)[0], strict=True):
-            for part, hit in slow_hits(sample, one, label, part_class, PartOptions()).items():
-                found.setdefault(part, []).append(hit)
+    changed = 0
+    for index, sample in enumerate(dataset):
+        clean, noisy = (maps_of(sample, alter)[0] for alter in (None, noise_of(PartOptions(), index, network.std)))
+        for found, label, *maps in zip(hits, classes, clean, noisy, strict=True):
+            before, after = (slow_hits(sample, one, label, part_class, PartOptions()) for one in maps)
+            changed += before != after
+            for part, hit in before.items():
+                found.setdefault(part, []).append(hit and after[part])
+    assert changed
     shares = [max((sum(pictures) / len(pictures) for pictures in found.values()), default=None) for found in hits]
     expected = []
     for index, (label, share) in enumerate(zip(classes, shares, strict=True)):

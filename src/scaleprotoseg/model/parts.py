@@ -81,12 +81,14 @@ class Tally:
 
     Attributes:
         hits: (U, T) pictures in which a unit hit a part.
+        steady: (U, T) pictures in which it did so without and with noise.
         shown: (T,) pictures that show the part.
         equal: (U,) pictures in which noise changed no hit.
         pictures: (U,) pictures that show a part of the unit's class.
     """
 
     hits: Integers
+    steady: Integers
     shown: Integers
     equal: Integers
     pictures: Integers
@@ -94,7 +96,7 @@ class Tally:
     @classmethod
     def of(cls, units: int, parts: int) -> Tally:
         """Nothing counted yet."""
-        return cls(*(np.zeros(shape, np.int64) for shape in ((units, parts), parts, units, units)))
+        return cls(*(np.zeros(shape, np.int64) for shape in ((units, parts), (units, parts), parts, units, units)))
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -110,21 +112,23 @@ class Tally:
         """
         columns = np.array(list(parts)) - 1
         self.hits[np.ix_(units, columns)] += before.T
+        self.steady[np.ix_(units, columns)] += (before & after).T
         self.shown[columns] += 1
         self.equal[units] += (before == after).all(axis=0)
         self.pictures[units] += 1
 
-    def agreement(self, part_class: Integers, unit_class: Integers) -> npt.NDArray[np.float64]:
+    def agreement(self, hits: Integers, part_class: Integers, unit_class: Integers) -> npt.NDArray[np.float64]:
         """(U,) the largest share of the pictures that show a part of its class in which a unit hits that part.
 
         NaN for units whose class shows no part.
 
         Args:
+            hits: What counts: ``hits`` or ``steady``.
             part_class: (T,) class of each part.
             unit_class: (U,) class of each unit.
         """
         counted = (part_class == unit_class[:, None]) & (self.shown > 0)
-        shares = np.where(counted, self.hits / self.shown.clip(1), -np.inf).max(axis=1, initial=-np.inf)
+        shares = np.where(counted, hits / self.shown.clip(1), -np.inf).max(axis=1, initial=-np.inf)
         return np.where(counted.any(axis=1), shares, np.nan)
 
     def scores(self, part_class: Integers, unit_class: Integers, agreement: float) -> PartScores:
@@ -135,7 +139,7 @@ class Tally:
             unit_class: (U,) class of each unit.
             agreement: Share of pictures.
         """
-        shares = self.agreement(part_class, unit_class)
+        shares = self.agreement(self.hits, part_class, unit_class)
         scored = ~np.isnan(shares)
         if not scored.any():
             return PartScores(None, None, 0)

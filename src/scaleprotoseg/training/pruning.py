@@ -67,14 +67,15 @@ def prune_by_parts(
     agreement: float,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> None:
-    """Drops every prototype that points at no part of its class, as consistency means it.
+    """Drops every prototype that points at no part of its class, as consistency means it, or only without noise.
 
     A class keeps its best prototype in any case, and all of them if it has no parts.
 
     Args:
         network: With prototypes, in eval mode; changed in place.
         dataset: Training pictures, un-augmented, with parts.
-        agreement: A prototype stays if it hits one part in more than this share of the pictures that show the part.
+        agreement: A prototype stays if it hits one part, without and with noise, in more than this share of the
+            pictures that show the part.
         progress: Wraps the picture indices to show progress.
 
     Raises:
@@ -85,7 +86,7 @@ def prune_by_parts(
     units = units_of(network)[:1]
     unit_class = units[0].unit_class.numpy()
     (tally,) = tally_parts(activations_of(network, units), units, dataset, network.std, progress=progress)
-    shares = tally.agreement(class_of_parts(dataset), unit_class)
+    shares = tally.agreement(tally.steady, class_of_parts(dataset), unit_class)
     best = np.array([shares[unit_class == label].max(initial=-np.inf) for label in range(len(dataset.labels))])
     keep = np.isnan(shares) | (shares > agreement) | (shares == best[unit_class])
     _keep(network, units[0].index[torch.from_numpy(keep)])

@@ -114,8 +114,8 @@ class Phase:
         group_entropy: Weight of the groups' entropy.
         neighbours: Nearest training patches that are looked at, for ``prune-by-neighbours``.
         agreeing: How many of them must be of the prototype's class.
-        agreement: A prototype stays if it hits one part in more than this share of the pictures that show the part, for
-            ``prune-by-parts``.
+        agreement: A prototype stays if it hits one part, without and with noise, in more than this share of the
+            pictures that show the part, for ``prune-by-parts``.
         groups: Groups per class, for ``group``.
         threshold: Smallest group weight that stays, for ``prune``.
         inside: Share of a similarity that must be left when all but what is shown is masked, for ``frame``.
