@@ -32,13 +32,14 @@ ROWS = {
     "parts": ("parts",),
     "all": ("twin", "tied", "distillation", "parts"),
 }
-"""Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; the black box's
-logits; prototypes chosen by parts and held."""
+"""Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; logits that are
+learnt from, of the black box and later of joint training; prototypes chosen by parts, and held where they are tied.
+"""
 
 KEYS = {
     "twin": ("noise", "invariance", "redundancy"),
     "tied": ("tied", "hold"),
-    "distillation": ("distillation",),
+    "distillation": ("distillation", "teacher"),
     "parts": ("hold",),
 }
 """What a phase says of an option."""
@@ -101,8 +102,8 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
         if do == "fit" and name != "joint" and "tied" not in options:
             rates = phase["learning_rates"].items()
             phases[name]["learning_rates"] = {part: rate for part, rate in rates if part != "pyramid"}
-    if "twin" not in options:
-        phases["joint"]["diversity"] = DIVERSITY
+        if "twin" not in options and "pyramid" in phases[name].get("learning_rates", {}):
+            phases[name]["diversity"] = DIVERSITY
     return values | {"phases": phases}
 
 

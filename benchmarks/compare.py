@@ -132,7 +132,10 @@ def train_and_score(data: str, seed: int, files: Files) -> None:
     if not (run / "metrics.json").is_file():
         arguments = ["train", "--config", str(files.recipe), "--seed", str(seed), "--out", str(run), "--resume"]
         arguments += ["--data.root", root] if root else []
-        arguments += ["--warm_start", str(files.box)] if files.box else []
+        if files.box:
+            if not files.box.is_dir():
+                raise SystemExit(f"{files.box}: is not there; run {BLACK_BOX} with the same --out first")
+            arguments += ["--warm_start", str(files.box)]
         scaleprotoseg(run, "train", arguments)
     scores = run / "scores.json"
     arguments = ["evaluate", str(run / "model"), "--data", data, "--split", DATA[data].split, "--scores", "all"]
@@ -181,7 +184,7 @@ def overlap(scores: Scores, kind: str) -> float | None:
 def lost(scores: Scores, phases: tuple[str, ...]) -> float | None:
     """Points of mIoU on the validation split between joint training and the last of some phases that there is."""
     before = scores["phases"].get("joint")
-    after = [value for name, value in scores["phases"].items() if name in phases]
+    after = [value for name, value in scores["phases"].items() if name in phases and name != "joint"]
     return 100 * (before - after[-1]) if before is not None and after else None
 
 
@@ -209,7 +212,10 @@ def table_of(data: str) -> list[str]:
     boxes = {scores["seed"]: miou(scores) for scores in runs[BLACK_BOX]}
     columns = {
         "mIoU": COLUMNS["mIoU"],
-        "of the black box": (".3f", lambda scores: miou(scores) / boxes[scores["seed"]]),
+        "of the black box": (
+            ".3f",
+            lambda scores: miou(scores) / boxes[scores["seed"]] if scores["seed"] in boxes else None,
+        ),
     }
     columns |= COLUMNS
     lines = [

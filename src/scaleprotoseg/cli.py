@@ -197,11 +197,12 @@ class RecipeFile(ActionConfigFile):
         Raises:
             UserError: If there is no such recipe, or it does not fit.
         """
+        name = str(values).removeprefix(OVER)
         with _recipe_file(str(values)) as path:
             try:
                 super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
             except (ArgumentError, TypeError, ValueError) as error:
-                raise UserError(f"{path}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
+                raise UserError(f"{name}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class First(SegmentationDataset):
     """The first labelled pictures of a data set."""
 
     def __init__(self, dataset: SegmentationDataset, count: int) -> None:
-        self.name, self.split, self.labels = dataset.name, dataset.split, dataset.labels
+        self.name, self.split, self.labels, self.parts = dataset.name, dataset.split, dataset.labels, dataset.parts
         self._dataset, self._count = dataset, min(count, len(dataset))
 
     @property
@@ -114,7 +114,8 @@ def sanity_check(recipe: Recipe) -> None:
         network=replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False)),
         # Neighbours are looked for in so few pictures that one must be enough.
         phases={
-            name: replace(phase, steps=STEPS, agreeing=1, distillation=0.0) for name, phase in recipe.phases.items()
+            name: replace(phase, steps=STEPS, agreeing=1, distillation=0.0, teacher="")
+            for name, phase in recipe.phases.items()
         },
         store=replace(recipe.store, views=min(1, recipe.store.views)),
         warm_start="left out",
@@ -147,10 +148,10 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
     """The training split, else the validation split."""
     data = recipe.data
     try:
-        return open_dataset(data.name, data.split, data.root)
+        return open_dataset(data.name, data.split, data.root, data.parts)
     except UserError as error:
         try:
-            dataset = open_dataset(data.name, "val", data.root)
+            dataset = open_dataset(data.name, "val", data.root, data.parts)
         except UserError:
             raise error from None
         log.warning("%s; going on with the split val", error)

@@ -62,6 +62,29 @@ def test_a_bundle_holds_all_of_a_transformers_encoder(tmp_path):
     assert "id2label" not in network.encoder.config.architecture
 
 
+def test_a_model_in_half_precision_is_read_in_single(tmp_path):
+    segformer(tmp_path).half().save_pretrained(tmp_path)
+    for pretrained in (True, False):
+        encoder = Encoder(EncoderConfig(f"transformers/{tmp_path}", 1, pretrained=pretrained))
+        assert {tensor.dtype for tensor in encoder.parameters()} == {torch.float32}
+
+
+def test_a_bundle_runs_no_code_of_its_own(tmp_path, monkeypatch):
+    segformer(tmp_path / "hub")
+    save(network_over(EncoderConfig(f"transformers/{tmp_path / 'hub'}", 1)), tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    values = json.loads(file.read_text())
+    where = values["network"]["encoder"] if "network" in values else values["encoder"]
+    where["architecture"]["auto_map"] = {"AutoModelForSemanticSegmentation": "someone/else--model.Theirs"}
+    file.write_text(json.dumps(values))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether code may run"))
+    try:
+        network = load(tmp_path / "model")
+    except UserError:
+        return
+    assert type(network.encoder.net.encoder).__module__.startswith("transformers.")
+
+
 def test_a_backbone_of_its_own_gives_its_feature_maps(tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     stages = [f"stage{number}" for number in range(1, 5)]
@@ -74,6 +97,7 @@ def test_a_backbone_of_its_own_gives_its_feature_maps(tmp_path):
     encoder = Encoder(EncoderConfig(f"transformers/{tmp_path}", 1, pretrained=True)).eval()
     pictures = PICTURES[:, :, :64, :64]
     torch.testing.assert_close(encoder(pictures), model.backbone(pictures).feature_maps[1])
+    assert "id2label" not in json.dumps(encoder.config.architecture)
     assert encoder(PICTURES).shape[-2:] == (9, 12)  # patch embeddings drop borders; nothing of a picture may be lost
 
 
@@ -137,7 +161,8 @@ def test_recipes_over_other_libraries_models(tmp_path):
         "mean": [0.0] * 3,
         "std": [1.0] * 3,
     }
-    assert recipe_over("timm/resnet50")["network"]["encoder"]["name"] == "resnet50"
+    timm = recipe_over("timm/tf_efficientnetv2_s.in21k")["network"]
+    assert timm["encoder"]["name"] == "tf_efficientnetv2_s.in21k" and timm["input"]["mean"] == [0.5] * 3
     assert recipe_over(LRASPP)["network"]["encoder"]["name"] == LRASPP
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match="says nothing of how it reads pictures"):

@@ -17,9 +17,10 @@ from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import run_phases, start
+from scaleprotoseg.training.curriculum import require_fit, run_phases, start
 from scaleprotoseg.training.losses import OwnPrototypes, Twins, distillation
 from scaleprotoseg.training.recipe import Recipe
+from tests.evaluation.toys import PartToys
 from tests.toys import Toys, recipe_values
 from tests.training.test_tied import latents_at_sources
 
@@ -148,12 +149,31 @@ def _pixels(sample):
     return torch.tensor(np.asarray(sample.image)).permute(2, 0, 1) / 255
 
 
-def test_a_teacher_of_other_classes_is_refused(tmp_path):
+def test_what_nothing_can_be_learnt_from_is_refused_before_a_training(tmp_path):
     other, _ = start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), tmp_path)
-    other.save_pretrained(tmp_path / "teacher")
+    other.save_pretrained(tmp_path / "other")
+    same, _ = start(make_recipe(), Toys().labels, tmp_path)
+    same.save_pretrained(tmp_path / "same")
     joint = {**frozen_joint()["joint"], "distillation": 1.0}
-    with pytest.raises(UserError, match="teacher: has other classes or channels than the data"):
-        trained(make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / "teacher")), tmp_path / "run")
+
+    def check(name, **changes):
+        recipe = make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / name))
+        require_fit(replace(recipe, network=replace(recipe.network, **changes)), Toys())
+
+    check("same")
+    with pytest.raises(UserError, match="other: has other classes than the data"):
+        check("other")
+    with pytest.raises(UserError, match=r"reads pictures otherwise than network\.input says"):
+        check("same", input=replace(same.config.input, size=24))
+    with pytest.raises(UserError, match=r"weights\.pth: distillation learns from a whole model"):
+        check("weights.pth")
+
+
+def test_missing_parts_are_found_before_a_training():
+    recipe = make_recipe(phases={"joint": tied_phases()["joint"], "choice": {"do": "prune-by-parts"}})
+    with pytest.raises(UserError, match="toys: prune-by-parts needs part labels, and there are none"):
+        require_fit(recipe, Toys())
+    require_fit(recipe, PartToys())
 
 
 def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from scaleprotoseg.model.parts import PartOptions, noise_of
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
-from tests.evaluation.toys import PartToys
+from tests.evaluation.toys import PARTS, PartToys
 from tests.model.test_parts import slow_hits
 from tests.model.test_search import all_patches, small_network
 from tests.toys import LABELS, Toys
@@ -88,16 +88,33 @@ def test_those_stay_that_point_at_one_part(agreement, grouped):
     shares = [max((sum(pictures) / len(pictures) for pictures in found.values()), default=None) for found in hits]
     expected = []
     for index, (label, share) in enumerate(zip(classes, shares, strict=True)):
-        others = [other for other, c in zip(shares, classes, strict=True) if c == label]
-        if share is None or share > agreement or share == max(others):
+        others = [
+            (-other, place)
+            for place, (other, c) in enumerate(zip(shares, classes, strict=True))
+            if c == label and other is not None
+        ]
+        if share is None or share > agreement or min(others)[1] == index:
             expected.append(index)
     prune_by_parts(network, dataset, agreement)
     assert network.sources == [sources[index] for index in expected]
     assert network.prototypes.prototype_class.tolist() == [classes[index] for index in expected]
     assert set(classes) == {0, 1, 2} == set(network.prototypes.prototype_class.tolist())
-    assert (len(expected) < len(classes)) == (agreement > 0)
+    assert len(expected) < len(classes)
 
 
-def test_without_parts_nothing_can_be_pruned_by_them():
-    with pytest.raises(UserError, match="toys: prune-by-parts needs part labels, and there are none"):
-        prune_by_parts(small_network(), Toys(2), 0.8)
+def test_pictures_that_show_no_part_are_refused():
+    network, dataset = small_network(), Toys(2)
+    project(network, dataset)
+    dataset.parts = PARTS
+    with pytest.raises(UserError, match="toys: no training picture shows a part"):
+        prune_by_parts(network, dataset, 0.8)
+
+
+def test_of_equals_one_stays():
+    network = small_network()
+    project(network, PartToys(3))
+    with torch.no_grad():
+        network.prototypes.vectors[:] = 0.5  # all alike
+    prune_by_parts(network, PartToys(3), 0.999)
+    counts = network.prototypes.prototype_class.bincount().tolist()
+    assert counts[0] > 1 and counts[1:] == [1, 1]

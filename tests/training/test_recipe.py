@@ -37,6 +37,10 @@ REFUSED = {
         {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "hold": 1.0}}},
         "phases.b: hold is about prototypes that move",
     ),
+    "a teacher of nothing": (
+        {"phases": {"a": FIT, "b": {**FIT, "teacher": "a"}}},
+        "phases.b: has a teacher, but distillation is 0",
+    ),
     "a teacher to come": (
         {"phases": {"a": {**FIT, "distillation": 1.0, "teacher": "b"}, "b": FIT}},
         "phases.a: its teacher 'b' is no earlier phase",

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scaleprotoseg.data.labels import LabelTable
-from scaleprotoseg.errors import UserError
+from scaleprotoseg.errors import UserError, first_line
 from scaleprotoseg.files import replacing_folder
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, InputConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.groups import GroupHead
@@ -92,7 +92,7 @@ def load(name: str | Path, **hub_arguments: Any) -> Network:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}); save or copy the model again") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{folder}: config and weights disagree ({reason}); save or copy the model again") from error
     if network.prototypes is not None:
         network.sources = _load_sources(folder, len(network.prototypes))
@@ -138,9 +138,7 @@ def load_encoder(network: Network, name: str | Path) -> None:
     try:
         network.encoder.load_state_dict(other.encoder.state_dict())
     except RuntimeError as error:
-        raise UserError(
-            f"{name}: its encoder does not fit ({str(error).splitlines()[0]}); use the same stage"
-        ) from error
+        raise UserError(f"{name}: its encoder does not fit ({first_line(error)}); use the same stage") from error
 
 
 def _save_prototypes(network: Network, layer: PrototypeLayer, folder: Path) -> None:
@@ -224,7 +222,7 @@ def _download(name: str, hub_arguments: dict[str, Any]) -> Path:
             f"{name}: no such folder, and not a Hub id; give a model folder such as runs/demo/model"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{name}: no such folder, and the Hub does not give it ({reason}); check the name") from error
 
 

@@ -54,7 +54,8 @@ class EncoderConfig:
         name: Any timm model that offers ``features_only`` and ``output_stride``; ``caffe_`` before a timm ResNet's
             name, as in ``caffe_resnet101``, builds it as DeepLabv2 did; ``unet`` (``unet16`` with a quarter of the
             channels) keeps the picture's resolution. Encoders of other segmentation models, with a stride of their
-            own: ``torchvision/`` and the model, ``transformers/`` and its folder or Hub id.
+            own: ``torchvision/`` and the model, ``transformers/`` and its folder or Hub id. All of a model is run,
+            whatever its ``stage``.
         stage: Which of its feature stages feeds the pyramid; -1 is the last. An earlier stage is several times
             cheaper, because at output stride 8 the last stage holds most of the multiply-adds.
         output_stride: Pixels of the picture per cell of the feature map.

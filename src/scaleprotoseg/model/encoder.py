@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from timm.models import FeatureListNet
 from torch import Tensor, nn
 
-from scaleprotoseg.errors import UserError
+from scaleprotoseg.errors import UserError, first_line
 from scaleprotoseg.model.caffe_resnet import to_caffe_style
 from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.foreign import TORCHVISION, TRANSFORMERS, TransformersEncoder, foreign_encoder
@@ -58,8 +58,7 @@ class Encoder(nn.Module):
             self.net: nn.Module = foreign_encoder(config, in_channels)
             if isinstance(self.net, TransformersEncoder):
                 self.config = replace(config, architecture=self.net.architecture)
-            self.channels, self.stride = _shape_of(self.net, config.name)
-            self._pads = _drops_borders(self.net, in_channels, self.stride)
+            self.channels, self.stride, self._pads = _shape_of(self.net, config.name)
             return
         if config.name in OWN:
             if config.pretrained:
@@ -81,10 +80,9 @@ class Encoder(nn.Module):
             try:
                 net = _timm_features(config, in_channels, pretrained=True)
             except Exception as error:  # So do its ways to the weights.
-                reason = (str(error) or type(error).__name__).strip().splitlines()[0]
                 raise UserError(
-                    f"network.encoder: the weights of {config.name} cannot be fetched ({reason}); connect to the "
-                    "network once, or set pretrained to false and name a warm_start"
+                    f"network.encoder: the weights of {config.name} cannot be fetched ({first_line(error)}); "
+                    "connect to the network once, or set pretrained to false and name a warm_start"
                 ) from error
         self.net = net
         self.channels = net.feature_info.channels()[-1]
@@ -117,19 +115,19 @@ def _timm_features(config: EncoderConfig, in_channels: int, pretrained: bool) ->
 
 
 @torch.no_grad()
-def _shape_of(net: nn.Module, name: str) -> tuple[int, int]:
-    """Channels and stride of a network's features."""
+def _shape_of(net: nn.Module, name: str) -> tuple[int, int, bool]:
+    """Channels and stride of a network's features, and whether it drops borders."""
     side = 256
     try:
         features = net.eval()(torch.zeros(1, 3, side, side))
+        stride = round(side / features.shape[-1])
+        drops = _drops_borders(net, 3, stride)
     except Exception as error:  # Whatever a model asks of its pictures that these are not.
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise UserError(
-            f"network.encoder: {name} gives no feature maps of pictures of any size ({reason}); choose another stage, "
-            "or a convolutional or hierarchical encoder"
+            f"network.encoder: {name} gives no feature maps of pictures of any size ({first_line(error)}); "
+            "choose another stage, or a convolutional or hierarchical encoder"
         ) from error
-    net.train()
-    return features.shape[1], round(side / features.shape[-1])
+    return features.shape[1], stride, drops
 
 
 @torch.no_grad()

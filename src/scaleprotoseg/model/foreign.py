@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
-from scaleprotoseg.errors import UserError
+from scaleprotoseg.errors import UserError, first_line
 from scaleprotoseg.model.config import EncoderConfig
 
 TORCHVISION, TRANSFORMERS = "torchvision/", "transformers/"
 """What the names of these encoders begin with."""
 
-NO_ARCHITECTURE = ("architectures", "dtype", "id2label", "label2id", "name_or_path", "transformers_version")
-"""Entries of a transformers configuration that say nothing about the encoder."""
+NO_ARCHITECTURE = (
+    "architectures",
+    "auto_map",
+    "dtype",
+    "id2label",
+    "label2id",
+    "transformers_version",
+    "_name_or_path",
+)
+"""Entries of a transformers configuration that say nothing about the encoder, or where code for it lies."""
+
+SAFE = {"trust_remote_code": False}
+"""Nothing that is read may run code of its own."""
 
 
 class TorchvisionEncoder(nn.Module):
@@ -65,15 +77,14 @@ class TransformersEncoder(nn.Module):
         super().__init__()
         from transformers import AutoConfig, AutoModelForSemanticSegmentation
 
-        config = AutoConfig.for_model(**architecture) if architecture else AutoConfig.from_pretrained(name)
+        config = AutoConfig.for_model(**architecture) if architecture else AutoConfig.from_pretrained(name, **SAFE)
         if pretrained:
-            model = AutoModelForSemanticSegmentation.from_pretrained(name)
+            model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32, **SAFE)
         else:
-            model = AutoModelForSemanticSegmentation.from_config(config)  # type: ignore[no-untyped-call]
+            model = AutoModelForSemanticSegmentation.from_config(config, dtype=torch.float32, **SAFE)  # type: ignore[no-untyped-call]
         self.encoder: nn.Module = getattr(model, "backbone", model.base_model)
         self.stage = stage
-        values = config.to_diff_dict() | {"model_type": config.model_type}
-        self.architecture = {key: value for key, value in values.items() if key not in NO_ARCHITECTURE}
+        self.architecture: dict[str, Any] = _architecture(config.to_diff_dict() | {"model_type": config.model_type})
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, channels, h, w) features."""
@@ -97,18 +108,19 @@ def normalisation_of(name: str) -> dict[str, list[float]]:
     try:
         from transformers import AutoImageProcessor
 
-        processor = AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        processor = AutoImageProcessor.from_pretrained(folder, **SAFE)  # type: ignore[no-untyped-call]
+        flips = getattr(processor, "do_flip_channel_order", False)
+        mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
+        normalisation = {"mean": list(mean), "std": list(std)}
     except ImportError as error:
         raise _not_installed(name) from error
     except Exception as error:  # transformers raises many types for what is missing, broken or out of reach.
         raise UserError(
-            f"{name}: says nothing of how it reads pictures ({_reason(error)}); give a whole folder or a Hub id"
+            f"{name}: says nothing of how it reads pictures ({first_line(error)}); give a whole folder or a Hub id"
         ) from error
-    if getattr(processor, "do_flip_channel_order", False):
+    if flips:
         raise UserError(f"{name}: reads blue first, which is not supported; choose another model")
-    if not processor.do_normalize:
-        return {"mean": [0.0] * 3, "std": [1.0] * 3}
-    return {"mean": list(processor.image_mean), "std": list(processor.image_std)}
+    return normalisation
 
 
 def foreign_encoder(config: EncoderConfig, in_channels: int) -> TorchvisionEncoder | TransformersEncoder:
@@ -134,8 +146,8 @@ def foreign_encoder(config: EncoderConfig, in_channels: int) -> TorchvisionEncod
         raise _not_installed(config.name) from error
     except Exception as error:  # Both libraries raise many types for one bad name or a failed download.
         raise UserError(
-            f"network.encoder: {config.name} cannot be built ({_reason(error)}); give {TORCHVISION} and a segmentation "
-            f"model, or {TRANSFORMERS} and the folder or Hub id of one"
+            f"network.encoder: {config.name} cannot be built ({first_line(error)}); give {TORCHVISION} and a "
+            f"segmentation model, or {TRANSFORMERS} and the folder or Hub id of one"
         ) from error
 
 
@@ -143,5 +155,10 @@ def _not_installed(name: str) -> UserError:
     return UserError(f"{name}: needs transformers, which is not installed; pip install 'scaleprotoseg[transformers]'")
 
 
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def _architecture(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without what is not architecture, at every depth."""
+    return {
+        key: _architecture(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in NO_ARCHITECTURE
+    }

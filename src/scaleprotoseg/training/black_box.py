@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import timm
 import yaml
 
 from scaleprotoseg.errors import UserError
@@ -36,9 +37,12 @@ def recipe_over(name: str) -> dict[str, Any]:
     """
     recipe: dict[str, Any] = yaml.safe_load(POST_HOC.read_text(encoding="utf-8"))
     if name.startswith((TIMM, TORCHVISION, TRANSFORMERS)):
-        recipe["network"]["encoder"] = {"name": name.removeprefix(TIMM), "pretrained": True}
+        encoder = name.removeprefix(TIMM)
+        recipe["network"]["encoder"] = {"name": encoder, "pretrained": True}
         if name.startswith(TRANSFORMERS):
             recipe["network"]["input"] = normalisation_of(name)
+        elif name.startswith(TIMM) and (known := timm.get_pretrained_cfg(encoder)):
+            recipe["network"]["input"] = {"mean": list(known.mean), "std": list(known.std)}
         for phase in recipe["phases"].values():
             phase.pop("distillation", None)
         return recipe

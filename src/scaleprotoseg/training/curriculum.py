@@ -25,7 +25,7 @@ from scaleprotoseg.distributed import gather, is_main, local_world_size, share, 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.bundle import load, load_encoder
 from scaleprotoseg.model.deeplab_weights import is_weight_file, load_deeplab_encoder
-from scaleprotoseg.model.foreign import TORCHVISION
+from scaleprotoseg.model.foreign import TORCHVISION, TransformersEncoder
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
@@ -52,6 +52,28 @@ STORE = "features"
 """Folder of a run in which what stands still is kept while it trains."""
 
 AfterPhase = Callable[[str, Network], None]
+
+
+def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
+    """Whether the data and the teacher have what a recipe's phases need; before anything is written.
+
+    Raises:
+        UserError: If there are no part labels, or nothing can be learnt from the warm start's logits.
+    """
+    phases = recipe.phases.values()
+    if dataset.parts is None and any(phase.do == "prune-by-parts" for phase in phases):
+        raise UserError(f"{dataset.name}: prune-by-parts needs part labels, and there are none; leave the phase out")
+    name = recipe.warm_start
+    if name is None or not any(phase.distillation and not phase.teacher for phase in phases):
+        return
+    if is_weight_file(name):
+        raise UserError(f"{name}: distillation learns from a whole model; give one of ours, or leave distillation out")
+    teacher = load(name)
+    if teacher.labels != dataset.labels or teacher.config.input != recipe.network.input:
+        raise UserError(
+            f"{name}: has other classes than the data, or reads pictures otherwise than network.input says, so that "
+            "nothing can be learnt from its logits; leave distillation out"
+        )
 
 
 def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, int]:
@@ -216,7 +238,10 @@ def _fit(
         accelerator="cpu" if fastest_device().type == "cpu" else "auto",
         devices=local_world_size(),
         num_nodes=world_size() // local_world_size(),
-        strategy=DDPStrategy() if world_size() > 1 else "auto",
+        # Of a transformers encoder, what comes after its stage gets no gradient.
+        strategy=DDPStrategy(find_unused_parameters=isinstance(network.encoder.net, TransformersEncoder))
+        if world_size() > 1
+        else "auto",
         use_distributed_sampler=False,
         precision=_precision(recipe),
         callbacks=[
@@ -250,16 +275,10 @@ def _teaches(recipe: Recipe, index: int, done: int) -> bool:
 
 def _teacher(recipe: Recipe, phase: Phase, network: Network, folder: Path) -> Network:
     """The network after an earlier phase, or the model that the training started from."""
-    if phase.teacher:
-        return load(_checkpoint(folder, list(recipe.phases).index(phase.teacher))).to(network.mean.device)
-    assert recipe.warm_start is not None
-    teacher = load(recipe.warm_start)
-    if teacher.labels != network.labels or teacher.mean.shape != network.mean.shape:
-        raise UserError(
-            f"{recipe.warm_start}: has other classes or channels than the data, so nothing can be learnt from its "
-            "logits; leave distillation out"
-        )
-    return teacher.to(network.mean.device)
+    earlier = _checkpoint(folder, list(recipe.phases).index(phase.teacher)) if phase.teacher else None
+    name = earlier or recipe.warm_start
+    assert name is not None
+    return load(name).to(network.mean.device)
 
 
 def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int) -> TrainingStream:

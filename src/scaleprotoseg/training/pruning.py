@@ -69,7 +69,7 @@ def prune_by_parts(
 ) -> None:
     """Drops every prototype that points at no part of its class, as consistency means it, or only without noise.
 
-    A class keeps its best prototype in any case, and all of them if it has no parts.
+    A class keeps its best prototype in any case, and all that are in use if it has no parts.
 
     Args:
         network: With prototypes, in eval mode; changed in place.
@@ -79,16 +79,18 @@ def prune_by_parts(
         progress: Wraps the picture indices to show progress.
 
     Raises:
-        UserError: If the data has no parts.
+        UserError: If no picture shows a part.
     """
-    if dataset.parts is None:
-        raise UserError(f"{dataset.name}: prune-by-parts needs part labels, and there are none; leave the phase out")
     units = units_of(network)[:1]
     unit_class = units[0].unit_class.numpy()
     (tally,) = tally_parts(activations_of(network, units), units, dataset, network.std, progress=progress)
     shares = tally.agreement(tally.steady, class_of_parts(dataset), unit_class)
-    best = np.array([shares[unit_class == label].max(initial=-np.inf) for label in range(len(dataset.labels))])
-    keep = np.isnan(shares) | (shares > agreement) | (shares == best[unit_class])
+    if not tally.shown.any():
+        raise UserError(f"{dataset.name}: no training picture shows a part; leave prune-by-parts out")
+    keep = np.isnan(shares) | (shares > agreement)
+    for label in np.unique(unit_class):
+        own = units[0].of(label)
+        keep[own[shares[own].argmax()]] = True
     _keep(network, units[0].index[torch.from_numpy(keep)])
 
 

@@ -233,6 +233,8 @@ class Recipe:
             raise UserError(f"{where}: invariance and redundancy are about a picture's noisy twin; give noise")
         if phase.distillation and not phase.teacher and self.warm_start is None:
             raise UserError(f"{where}: distillation needs a model to learn from; give its folder as warm_start")
+        if phase.teacher and not phase.distillation:
+            raise UserError(f"{where}: has a teacher, but distillation is 0; leave it out")
         if phase.teacher and phase.teacher not in list(self.phases)[: len(before)]:
             raise UserError(f"{where}: its teacher {phase.teacher!r} is no earlier phase; name one, or leave it out")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +131,8 @@ def fill(
         stem: What stands still.
         phase: Its noise makes the twins.
         stream: The views.
-        folder: Gets a folder a chunk, with a float16 array for each tensor of a view, and the masks.
+        folder: Gets a folder a chunk, with an array for each tensor of a view: masks, logits of the teacher in float32,
+            all else in float16.
         progress: Wraps the chunks to show progress.
     """
     std = stem.network.std
@@ -147,7 +148,9 @@ def fill(
             view = view_of(stem, phase, images, masks.to(std.device), generator)
             batch = {"mask": view.masks}
             for kind in ("clean", "twin", "taught"):
-                batch |= {f"{kind}{place}": maps.half() for place, maps in enumerate(getattr(view, kind))}
+                # Logits of groups may be larger than half precision can say.
+                small = torch.float32 if kind == "taught" else torch.float16
+                batch |= {f"{kind}{place}": maps.to(small) for place, maps in enumerate(getattr(view, kind))}
             batches.append({name: values.cpu() for name, values in batch.items()})
         with replacing_folder(chunk) as new:
             for name in batches[0]:
@@ -177,8 +180,8 @@ def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], Tra
     wanted = recipe.store.views * len(one.dataset)
     picture, mask = one[0]
     image = picture[None].float().to(stem.network.std.device) / 255
-    still, taught = (sum(2 * values.numel() for values in maps) for maps in (stem(image), stem.taught(image)))
-    bytes_each = mask.nbytes + still * (2 if phase.noise else 1) + taught
+    still, taught = (sum(values.numel() for values in maps) for maps in (stem(image), stem.taught(image)))
+    bytes_each = mask.nbytes + 2 * still * (2 if phase.noise else 1) + 4 * taught
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
     if fit < batch:
@@ -211,5 +214,5 @@ def _digest(stem: Stem, phase: Phase, recipe: Recipe, views: int) -> str:
     return f"{stem.level}-{digest.hexdigest()[:16]}"
 
 
-def _open(chunk: Path) -> dict[str, npt.NDArray[np.float16]]:
+def _open(chunk: Path) -> dict[str, npt.NDArray[Any]]:
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(chunk.glob("*.npy"))}
