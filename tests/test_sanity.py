@@ -10,6 +10,7 @@ import yaml
 
 from scaleprotoseg import sanity
 from scaleprotoseg.sanity import sanity_check
+from tests.evaluation.toys import PartToys
 from tests.test_cli import run
 from tests.toys import recipe_values, write_folder
 from tests.training.test_curriculum import make_recipe
@@ -54,6 +55,20 @@ def test_neighbours_are_found_in_the_few_pictures_there_are(values, capsys):
     phases = {name: values["phases"][name] for name in ("joint", "projection")} | pruning
     sanity_check(make_recipe(**values | {"phases": phases}))
     assert "neighbours" in capsys.readouterr().out
+
+
+def test_phases_that_need_parts_and_a_teacher(monkeypatch, capsys):
+    monkeypatch.setattr(sanity, "open_dataset", lambda *_: PartToys())
+    learnt = {"steps": 3, "learning_rates": {"classifier": 0.1}, "distillation": 1.0}
+    phases = {name: recipe_values()["phases"][name] for name in ("joint", "projection")}
+    phases |= {
+        "choice": {"do": "prune-by-parts"},
+        "a": learnt,
+        "b": learnt | {"teacher": "joint"},
+        "f": {"do": "frame"},
+    }
+    sanity_check(make_recipe(phases=phases, warm_start="nowhere"))
+    assert "choice" in capsys.readouterr().out
 
 
 def test_the_estimate_is_steps_times_the_time_of_one(values, monkeypatch, capsys):

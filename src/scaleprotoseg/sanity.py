@@ -25,6 +25,7 @@ from scaleprotoseg.evaluation.metrics import measure
 from scaleprotoseg.model.inference import fastest_device
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases
+from scaleprotoseg.training.frame import PICTURES as FRAMED
 from scaleprotoseg.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ STEPS = 2
 PICTURES = 2
 """Pictures that are trained on, projected onto and measured."""
 
-OVER_PICTURES = ("project", "prune-by-neighbours", "prune-by-parts", "frame")
+OVER_PICTURES = ("project", "prune-by-neighbours", "prune-by-parts")
 """Phases that take as long as there are pictures."""
 
 
@@ -177,7 +178,9 @@ def _print(
             flop += phase.steps * work
             step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
         else:
-            spent = cost.seconds * (pictures / seen if phase.do in OVER_PICTURES else 1)
+            framed = min(pictures, FRAMED * len(dataset.labels))
+            looked = {"frame": framed, **dict.fromkeys(OVER_PICTURES, pictures)}.get(phase.do, seen)
+            spent = cost.seconds * looked / seen
         table.add_row(name, *step, _duration(spent))
         seconds += spent
     passes = len(costs) + (recipe.data.name in READERS and READERS[recipe.data.name].paper_size is not None)
