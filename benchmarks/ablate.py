@@ -10,14 +10,13 @@ finished is left alone, scores lie in ``benchmarks/results/ablation/DATA``, and 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from compare import BLACK_BOX, COLUMNS, DATA, RESULTS, Files, cell, put_between, recipe, train_and_score
+from compare import BLACK_BOX, COLUMNS, DATA, RESULTS, Files, found_in, put_between, recipe, table, train_and_score
 
 MARKS = "<!-- written by benchmarks/ablate.py table -->", "<!-- end of benchmarks/ablate.py table -->"
 
@@ -108,16 +107,9 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
 
 
 def table_of(data: str) -> list[str]:
-    """The lines of one data set's table; rows without results are left out."""
-    lines = [f"### {DATA[data].title}", "", "| options | seeds | " + " | ".join(SHOWN) + " |"]
-    lines.append("|---" * (len(SHOWN) + 2) + "|")
-    for row in ROWS:
-        files = sorted((RESULTS / "ablation" / data).glob(f"{row}-seed*.json"))
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        if found:
-            cells = [cell(form, [value(scores) for scores in found]) for form, value in SHOWN.values()]
-            lines.append(f"| {row} | {len(found)} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    """The lines of one data set's table."""
+    found = found_in(RESULTS / "ablation" / data)
+    return table(DATA[data].title, "options", {row: found.get(row, []) for row in ROWS}, SHOWN)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,10 @@ def lost(scores: Scores, phases: tuple[str, ...]) -> float | None:
     return 100 * (before - after[-1]) if before is not None and after else None
 
 
-COLUMNS: dict[str, tuple[str, Callable[[Scores], float | None]]] = {
+Columns = dict[str, tuple[str, Callable[[Scores], float | None]]]
+"""How a number is written and where it comes from, by heading."""
+
+COLUMNS: Columns = {
     "mIoU": (".3f", miou),
     "consistency": (".2f", lambda scores: scores["consistency"]),
     "stability": (".3f", lambda scores: scores["stability"]),
@@ -204,13 +207,10 @@ COLUMNS: dict[str, tuple[str, Callable[[Scores], float | None]]] = {
 
 
 def table_of(data: str) -> list[str]:
-    """The lines of one data set's table; methods without results are left out."""
-    runs = {method: [] for method in METHODS}
-    for file in sorted((RESULTS / data).glob("*-seed*.json")):
-        method = file.stem.rpartition("-seed")[0]
-        runs[method].append(json.loads(file.read_text(encoding="utf-8")))
-    boxes = {scores["seed"]: miou(scores) for scores in runs[BLACK_BOX]}
-    columns = {
+    """The lines of one data set's table."""
+    found = found_in(RESULTS / data)
+    boxes = {scores["seed"]: miou(scores) for scores in found.get(BLACK_BOX, [])}
+    columns: Columns = {
         "mIoU": COLUMNS["mIoU"],
         "of the black box": (
             ".3f",
@@ -218,18 +218,32 @@ def table_of(data: str) -> list[str]:
         ),
     }
     columns |= COLUMNS
+    lines = table(DATA[data].title, "method", {title: found.get(name, []) for name, title in METHODS.items()}, columns)
+    if all(scores["parts"] is None for runs in found.values() for scores in runs):
+        lines += ["There are no part labels, so that consistency and stability cannot be measured.", ""]
+    return lines
+
+
+def found_in(folder: Path) -> dict[str, list[Scores]]:
+    """The scores in a folder's ``NAME-seedN.json`` by name, those of smaller seeds first."""
+    found: dict[str, list[Scores]] = {}
+    for file in sorted(folder.glob("*-seed*.json")):
+        found.setdefault(file.stem.rpartition("-seed")[0], []).append(json.loads(file.read_text(encoding="utf-8")))
+    return found
+
+
+def table(title: str, corner: str, rows: dict[str, list[Scores]], columns: Columns) -> list[str]:
+    """The lines of a table; rows without results are left out."""
     lines = [
-        f"### {DATA[data].title}",
+        f"### {title}",
         "",
-        "| method | seeds | " + " | ".join(columns) + " |",
+        f"| {corner} | seeds | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 2) + "|",
     ]
-    for method, found in runs.items():
+    for name, found in rows.items():
         if found:
             cells = [cell(form, [value(scores) for scores in found]) for form, value in columns.values()]
-            lines.append(f"| {METHODS[method]} | {len(found)} | " + " | ".join(cells) + " |")
-    if all(scores["parts"] is None for found in runs.values() for scores in found):
-        lines += ["", "There are no part labels, so that consistency and stability cannot be measured."]
+            lines.append(f"| {name} | {len(found)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 

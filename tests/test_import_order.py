@@ -1,6 +1,8 @@
 """The one-way flow: a folder imports only from itself and from those before it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,10 @@ def test_imports_only_from_before(path):
                 continue
             assert len(parts) > 1, f"{path}: import from the module, not from the package"
             assert ORDER.index(parts[1]) <= own, f"{path} imports {name}"
+
+
+def test_the_command_line_starts_without_torch():
+    code = (
+        "import sys, scaleprotoseg.cli; sys.exit(any(name in sys.modules for name in ('torch', 'scipy', 'lightning')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

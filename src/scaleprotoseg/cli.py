@@ -20,7 +20,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namesp
 from jsonargparse.typing import PositiveInt
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.part_options import PartOptions
 from scaleprotoseg.training.recipe import Recipe
 
 RECIPES = files("scaleprotoseg") / "recipes"

@@ -35,7 +35,7 @@ from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.official import load_official
-from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.part_options import PAPER, PartOptions
 from scaleprotoseg.training.curriculum import require_fit, run_phases, start
 from scaleprotoseg.training.progress import over_pictures
 from scaleprotoseg.training.projection import find_sources
@@ -129,7 +129,7 @@ def evaluate(
     parts: Path | None = None,
     out: Path | None = None,
     scores: Scores = "explanations",
-    options: PartOptions | None = None,
+    options: PartOptions = PAPER,
 ) -> None:
     """Measures a bundle on a split, prints the scores and writes them if a file is given.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
@@ -211,10 +211,10 @@ def test_examples_in_the_report_explain_themselves(open_page: Open, report_path:
     for fold in page.locator(".fold > summary").all():
         if not fold.evaluate("one => one.parentElement.open"):
             fold.click()
-    assert page.locator(".view .sentence").count() == 2
+    expect(page.locator(".view .sentence")).to_have_count(2)
     maps = page.locator("[data-unit-map]").count()
     assert maps > 0
-    assert page.locator("[data-unit-map] canvas").count() == maps
+    expect(page.locator("[data-unit-map] canvas")).to_have_count(maps)
     second = page.locator(".view").nth(1)
     x, y = int(second.get_attribute("data-x") or -1), int(second.get_attribute("data-y") or -1)
     why = toy.network().explain(toy.drawn(1)).at(x, y)

@@ -30,7 +30,7 @@ from scaleprotoseg.explanation.paper_figures.write import choose_pictures, write
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.part_options import PartOptions
 from scaleprotoseg.model.prototypes import PrototypeHead
 from tests.explanation import toy
 

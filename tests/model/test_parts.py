@@ -17,7 +17,8 @@ from scaleprotoseg.data.dataset import Keypoint
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.parts import PartOptions, PartScores, centroids, noise_of, score_parts
+from scaleprotoseg.model.part_options import PartOptions
+from scaleprotoseg.model.parts import PartScores, centroids, noise_of, score_parts
 from scaleprotoseg.model.units import ROUNDING, activations_of, units_of
 from tests.evaluation.toys import First, Given, PartToys, grouped_network, groups_of, in_two, prototypes_of, sample_of
 from tests.toys import Toys

@@ -124,7 +124,7 @@ def test_held_prototypes_point_where_they_pointed(tmp_path):
             now, then = (one.eval()(images).similarities for one in (network, before))
         layer = network.prototypes
         own = OwnPrototypes(layer.prototype_class, layer.prototype_scale, 3)
-        moved.append(float(Twins(own)(now, then, resize_labels(masks, now.shape[-2:]))[0]))
+        moved.append(float(Twins(own).invariance(now, then, resize_labels(masks, now.shape[-2:]))))
     assert moved[1] < 0.5 * moved[0], moved
 
 

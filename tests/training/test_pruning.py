@@ -9,7 +9,8 @@ import torch
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.parts import PartOptions, noise_of
+from scaleprotoseg.model.part_options import PartOptions
+from scaleprotoseg.model.parts import noise_of
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from scaleprotoseg.errors import UserError
+from scaleprotoseg.errors import UserError, first_line
 
 VOID = 255
 """Train id of pixels that no loss, metric or projection looks at."""
@@ -215,7 +215,7 @@ def read_table(path: Path) -> LabelTable:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}); mend the file") from error
+        raise UserError(f"{path}: cannot be read as YAML ({first_line(error)}); mend the file") from error
     return LabelTable.from_json(content, str(path))
 
 

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from scaleprotoseg.evaluation.overlap import QUANTILES
 from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.units import Units, units_of
 
 QUANTILE = 0.95
 """Activations above it are compared, to find duplicates."""
@@ -48,23 +47,26 @@ def find_collapse(network: Network, overlaps: npt.NDArray[np.float64], flips: np
         UserError: If the network has no prototypes.
     """
     head = require_prototypes(network)
-    prototypes = units_of(network)[0]
-    unused = sorted(set(range(len(head.prototypes))) - set(prototypes.index.tolist()))
+    used = used_prototypes(network)
+    scale = head.prototypes.prototype_scale.cpu()[used].numpy()
+    duplicates = duplicates_of(overlaps[QUANTILES.index(QUANTILE)], used.numpy(), scale)
+    unused = sorted(set(range(len(head.prototypes))) - set(used.tolist()))
     dead = tuple(np.flatnonzero(flips == 0).tolist()) if isinstance(head, GroupHead) else None
-    return Collapse(duplicates_of(overlaps[QUANTILES.index(QUANTILE)], prototypes), tuple(unused), dead)
+    return Collapse(duplicates, tuple(unused), dead)
 
 
-def duplicates_of(overlap: npt.NDArray[np.float64], prototypes: Units) -> tuple[tuple[int, int], ...]:
+def duplicates_of(
+    overlap: npt.NDArray[np.float64], index: npt.NDArray[np.int64], scale: npt.NDArray[np.int64]
+) -> tuple[tuple[int, int], ...]:
     """Pairs of prototypes of one class and one scale that overlap by more than ``ALIKE``.
 
     Args:
         overlap: (U, U) mean IoU of every two prototypes, NaN where they were never compared.
-        prototypes: What they are.
+        index: (U,) place of each among all of the model's.
+        scale: (U,) scale of each.
 
     Returns:
         Pairs of indices, the smaller first.
     """
-    assert prototypes.scale is not None
-    scale, index = prototypes.scale.numpy(), prototypes.index.numpy()
     alike = np.triu((overlap > ALIKE) & (scale == scale[:, None]), k=1)
     return tuple((int(index[first]), int(index[second])) for first, second in np.argwhere(alike))

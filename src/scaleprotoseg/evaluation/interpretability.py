@@ -17,7 +17,8 @@ from scaleprotoseg.evaluation.misalignment import score_misalignment
 from scaleprotoseg.evaluation.overlap import QUANTILES, overlap_by_kind, score_overlap
 from scaleprotoseg.evaluation.purity import score_purity
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import PartOptions, score_parts
+from scaleprotoseg.model.part_options import PartOptions
+from scaleprotoseg.model.parts import score_parts
 from scaleprotoseg.model.units import activations_of, units_of
 
 Progress = Callable[[Iterable[int]], Iterable[int]]

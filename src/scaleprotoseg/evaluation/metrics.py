@@ -19,7 +19,7 @@ from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segm
 from scaleprotoseg.evaluation.sparsity import sparsity
 from scaleprotoseg.model.config import InputSize
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import PartOptions
+from scaleprotoseg.model.part_options import PAPER, PartOptions
 
 Scores = Literal["segmentation", "explanations", "all"]
 """How much is measured: the segmentation; also where prototypes and groups point; also whether that is what decided."""
@@ -32,7 +32,7 @@ def measure(
     dataset: SegmentationDataset,
     seed: int | None = None,
     scores: Scores = "explanations",
-    options: PartOptions | None = None,
+    options: PartOptions = PAPER,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> dict[str, Any]:
     """Measures a model.
@@ -43,7 +43,7 @@ def measure(
         seed: Of the training, if known.
         scores: How much to measure. More than ``segmentation`` is also measured at the paper's input size, where the
             paper has results on this data.
-        options: Variant of consistency and stability; None is the paper's.
+        options: Variant of consistency and stability.
         progress: Wraps the picture indices to show progress.
 
     Returns:
@@ -61,7 +61,7 @@ def measure(
     }
     explained = dict.fromkeys(("consistency", "stability", "parts", "overlap", "faithfulness"))
     if scores != "segmentation" and network.prototypes is not None:
-        found, overlaps = explanations(network, dataset, options or PartOptions(), progress)
+        found, overlaps = explanations(network, dataset, options, progress)
         explained |= found
         if scores == "all":
             explained["faithfulness"] = faithfulness(network, dataset, overlaps, progress)

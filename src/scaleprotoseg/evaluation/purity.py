@@ -15,6 +15,7 @@ from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.model.inference import require_prototypes, used_prototypes
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import class_of_parts
 from scaleprotoseg.model.search import Nearest, nearest_patches
 
 UNKNOWN = -1
@@ -61,8 +62,8 @@ def score_purity(
     shares = [_share(mine[there] == label) for mine, there, label in zip(labels, found, classes, strict=True)]
     if dataset.parts is None:
         return Purity(tuple(shares), (None,) * len(shares))
-    part_class = [dataset.labels.names.index(name) for name in dataset.parts.classes]
-    own = [[part for part, owner in enumerate(part_class, start=1) if owner == label] for label in classes]
+    part_class = class_of_parts(dataset)
+    own = [(np.flatnonzero(part_class == label) + 1).tolist() for label in classes]
     parts = _parts_of(nearest, dataset).numpy()[used.numpy()]
     return Purity(tuple(shares), tuple(part_purity(mine, ids) for mine, ids in zip(parts, own, strict=True)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from scaleprotoseg.data.dataset import Keypoint, Sample, SegmentationDataset, re
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.model.inference import Alter
+from scaleprotoseg.model.part_options import PAPER, PartOptions
 from scaleprotoseg.model.units import Maps, Units, above_quantile, at_pixels
 
 Bools = npt.NDArray[np.bool_]
@@ -31,33 +31,6 @@ Targets = dict[int, Integers]
 
 CLIP = 0.25
 """Largest noise of the ``clipped`` variant (Huang et al., 2023, section 4.2)."""
-
-
-@dataclass(frozen=True)
-class PartOptions:
-    """Which variant of the scores.
-
-    Attributes:
-        hit: When a part mask counts as hit: ``centroid`` if the centroid of any of its connected components is on (the
-            paper); ``area`` if at least ``area`` of its pixels are.
-        area: Share of a part's pixels, above 0, for ``area``.
-        radius: A keypoint is hit if a pixel at most this far from it is on; in pixels of the picture as given.
-        quantile: Activations above it are on.
-        agreement: A unit is consistent if it hits one part in more than this share of the pictures that show the part.
-        noise: On the normalised picture, from N(0, ``deviation``^2): ``gaussian`` as it is (the paper), ``clipped`` to
-            +-0.25 (Huang et al.).
-        deviation: Of the noise.
-        seed: Of the noise.
-    """
-
-    hit: Literal["centroid", "area"] = "centroid"
-    area: float = 0.5
-    radius: float = 10.0
-    quantile: float = 0.8
-    agreement: float = 0.8
-    noise: Literal["gaussian", "clipped"] = "gaussian"
-    deviation: float = 0.2
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +105,7 @@ class Tally:
         return np.where(counted.any(axis=1), shares, np.nan)
 
     def scores(self, part_class: Integers, unit_class: Integers, agreement: float) -> PartScores:
-        """The scores; see :class:`PartOptions` for ``agreement``.
+        """The scores; see :class:`~scaleprotoseg.model.part_options.PartOptions` for ``agreement``.
 
         Args:
             part_class: (T,) class of each part.
@@ -254,7 +227,7 @@ def score_parts(
     units: Sequence[Units],
     dataset: SegmentationDataset,
     std: Tensor,
-    options: PartOptions = PartOptions(),
+    options: PartOptions = PAPER,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[PartScores] | None:
     """Consistency and stability of every level's units; see :func:`tally_parts` for arguments and errors.
@@ -272,9 +245,9 @@ def score_parts(
 
 
 def class_of_parts(dataset: SegmentationDataset) -> Integers:
-    """(T,) class of each part of a data set that has parts."""
-    assert dataset.parts is not None
-    return np.array([dataset.labels.names.index(name) for name in dataset.parts.classes])
+    """(T,) class of each part of a data set; of length 0 if it has none."""
+    names = dataset.parts.classes if dataset.parts else ()
+    return np.array([dataset.labels.names.index(name) for name in names], np.int64)
 
 
 def tally_parts(
@@ -282,7 +255,7 @@ def tally_parts(
     units: Sequence[Units],
     dataset: SegmentationDataset,
     std: Tensor,
-    options: PartOptions = PartOptions(),
+    options: PartOptions = PAPER,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Tally]:
     """What every level's units hit on a whole data set; several processes share the pictures.

@@ -211,18 +211,29 @@ class Twins:
             ``invariance`` in 0-2 and ``redundancy`` in 0-1.
         """
         segments = Segments(self.own, labels)
-        large = (segments.size >= self.CELLS)[:, None, None]
-        one, other = (self._standardised(segments, segments.own(maps)) for maps in (similarities, twin))
-        invariance = 1 - segments.sum(one * other)
-        counted = large & self.own.exists.repeat(len(labels), 1, 1)
+        one, other = (self._standardised(segments, maps) for maps in (similarities, twin))
         left, right = self.own.left, self.own.right
         both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
-        pairs = large & self.own.pairs.repeat(len(labels), 1, 1)
-        return _mean_of(invariance, counted), _mean_of(both.clamp_min(0), pairs)
+        redundancy = _mean_of(both.clamp_min(0), self._counted(segments, self.own.pairs))
+        return self._invariance(segments, one, other), redundancy
+
+    def invariance(self, similarities: Tensor, twin: Tensor, labels: Tensor) -> Tensor:
+        """The first loss alone; see :meth:`__call__`."""
+        segments = Segments(self.own, labels)
+        return self._invariance(segments, *(self._standardised(segments, maps) for maps in (similarities, twin)))
+
+    def _invariance(self, segments: Segments, one: Tensor, other: Tensor) -> Tensor:
+        return _mean_of(1 - segments.sum(one * other), self._counted(segments, self.own.exists))
+
+    def _counted(self, segments: Segments, table: Tensor) -> Tensor:
+        """A table by class, for every segment; nothing counts in small ones."""
+        pictures = len(segments.size) // self.own.num_classes
+        return (segments.size >= self.CELLS)[:, None, None] & table.repeat(pictures, 1, 1)
 
     @staticmethod
-    def _standardised(segments: Segments, values: Tensor) -> Tensor:
-        """Values with mean 0 and length 1 over each segment."""
+    def _standardised(segments: Segments, maps: Tensor) -> Tensor:
+        """(n, S, M) values at each cell's own prototypes, with mean 0 and length 1 over each segment."""
+        values = segments.own(maps)
         size = segments.size.clamp_min(1)[:, None, None].to(values.dtype)
         values = values - (segments.sum(values) / size)[segments.segment]
         # A prototype that is the same everywhere has no direction; its length must not be 0.

@@ -142,10 +142,11 @@ class FitModule(LightningModule):
         """Loss of one batch: of pictures, with values in 0-255, and masks; or of what a store holds of them."""
         view = View(*batch) if isinstance(self.stream, ViewStore) else self._view(batch, batch_index)
         vectors = None if self.tied is None else self.tied()
-        outputs = self.stem.outputs([maps.float() for maps in view.clean], vectors)
+        clean = [maps.float() for maps in view.clean]
+        outputs = self.stem.outputs(clean, vectors)
         twins = self.stem.outputs([maps.float() for maps in view.twin], vectors) if view.twin else []
         with torch.no_grad():
-            held = self.before.outputs([maps.float() for maps in view.clean]) if self.before else []
+            held = self.before.outputs(clean) if self.before else []
         losses = dict(self._head_losses())
         for output, twin, old in zip_longest(outputs, twins, held):
             terms = [
@@ -176,7 +177,8 @@ class FitModule(LightningModule):
             yield "diversity", self.phase.diversity, Diversity(self._own)(output.distances, cells)
         if before is not None and before.similarities is not None and output.similarities is not None:
             cells = resize_labels(masks, output.similarities.shape[-2:])
-            yield "hold", self.phase.hold, Twins(self._own)(output.similarities, before.similarities, cells)[0]
+            moved = Twins(self._own).invariance(output.similarities, before.similarities, cells)
+            yield "hold", self.phase.hold, moved
 
     def _twin_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """The same of every loss that looks at its twin."""
