@@ -3,8 +3,9 @@ r"""What each option of our recipe does alone and what all do together; writes t
     python benchmarks/ablate.py run --data scenes camvid --root camvid=CAMVID [--seeds 0] [--out runs/compare]
     python benchmarks/ablate.py table
 
-Every row starts from the black box of benchmarks/compare.py with the same seed, so run that first. As there, what is
-finished is left alone, scores lie in ``benchmarks/results/ablation/DATA``, and ``table`` reads nothing else.
+Every row starts from the black box of benchmarks/compare.py with the same seed, and the row with all options is what
+that measured, so run it first. As there, what is finished is left alone, scores lie in
+``benchmarks/results/ablation/DATA``, and ``table`` reads nothing but scores.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ ROWS = {
     "tied": ("tied",),
     "distillation": ("distillation",),
     "parts": ("parts",),
-    "all": ("twin", "tied", "distillation", "parts"),
+    "frame": ("frame",),
 }
 """Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; logits that are
-learnt from, of the black box and later of joint training; prototypes chosen by parts, and held where they are tied.
+learnt from, of the black box and later of joint training; prototypes chosen by parts, and held where they are tied;
+a region to show that holds what a similarity comes from.
 """
 
 KEYS = {
@@ -43,12 +45,18 @@ KEYS = {
 }
 """What a phase says of an option."""
 
+STEPS = {"prune-by-parts": "parts", "frame": "frame"}
+"""Steps that belong to an option."""
+
 DIVERSITY = 0.25
 """Weight of the paper's loss, which a twin's losses replace."""
 
 SHOWN = {
     name: COLUMNS[name]
-    for name in ("mIoU", "consistency", "stability", "prototypes a class", "members a group", "lost in all")
+    for name in (
+        *("mIoU", "consistency", "stability", "prototypes a class", "members a group"),
+        *("evidence inside", "shown", "lost in all"),
+    )
 }
 
 
@@ -90,12 +98,12 @@ def ablate(data: str, row: str, seed: int, out: Path, root: str | None) -> None:
 
 
 def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
-    """A recipe with some of its options, and without what only draws frames."""
+    """A recipe with some of its options."""
     dropped = {key for option, keys in KEYS.items() if option not in options for key in keys}
     phases: dict[str, Any] = {}
     for name, phase in values["phases"].items():
         do = phase.get("do", "fit")
-        if do == "frame" or (do == "prune-by-parts" and "parts" not in options):
+        if do in STEPS and STEPS[do] not in options:
             continue
         phases[name] = {key: value for key, value in phase.items() if key not in dropped}
         if do == "fit" and name != "joint" and "tied" not in options:
@@ -109,7 +117,8 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
 def table_of(data: str) -> list[str]:
     """The lines of one data set's table."""
     found = found_in(RESULTS / "ablation" / data)
-    return table(DATA[data].title, "options", {row: found.get(row, []) for row in ROWS}, SHOWN)
+    rows = {row: found.get(row, []) for row in ROWS} | {"all": found_in(RESULTS / data).get(BASE[data], [])}
+    return table(DATA[data].title, "options", rows, SHOWN)
 
 
 if __name__ == "__main__":
