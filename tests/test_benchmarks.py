@@ -1,0 +1,97 @@
+"""The comparison says what its stored scores say."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scaleprotoseg import cli
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(RESULTS.parent)
+    import compare
+
+    return compare
+
+
+@pytest.fixture
+def ablate(compare):
+    import ablate
+
+    return ablate
+
+
+def shown_on_page(module):
+    text = module.PAGE.read_text(encoding="utf-8")
+    return text.partition(module.MARKS[0])[2].partition(module.MARKS[1])[0].strip()
+
+
+def test_the_page_shows_what_the_stored_scores_give(compare):
+    stored = [data for data in compare.DATA if (compare.RESULTS / data).is_dir()]
+    assert stored
+    assert shown_on_page(compare) == "\n".join(line for data in stored for line in compare.table_of(data)).strip()
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("recipes/*/*.yaml")), ids=lambda path: path.parent.name)
+def test_the_recipes_of_the_comparison_can_be_read(path):
+    recipe = cli._recipe(["--config", str(path)])
+    assert (recipe.data.name, recipe.method) == (path.parent.name, path.stem)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*-seed*.json")), ids=lambda path: path.stem)
+def test_stored_scores_are_of_what_their_name_says(compare, path):
+    method, _, seed = path.stem.rpartition("-seed")
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    assert method in compare.METHODS
+    assert (scores["data"], scores["seed"]) == (path.parent.name, int(seed))
+    assert scores["split"] == compare.DATA[scores["data"]].split
+    phases = yaml.safe_load(compare.recipe(scores["data"], method).read_text(encoding="utf-8"))["phases"]
+    assert list(scores["phases"]) == list(phases)
+
+
+def test_a_table_has_mean_and_spread_of_what_was_measured(compare):
+    columns = {"a": (".1f", lambda scores: scores["a"]), "b": (".2f", lambda scores: scores.get("b"))}
+    rows = {"two": [{"a": 1.0, "b": 0.5}, {"a": 3.0}], "none": [], "one": [{"a": 4.0}]}
+    assert compare.table("Data", "method", rows, columns) == [
+        *("### Data", "", "| method | seeds | a | b |", "|---|---|---|---|"),
+        *("| two | 2 | 2.0 ± 1.4 | 0.50 |", "| one | 1 | 4.0 | – |", ""),
+    ]
+
+
+def test_the_loss_of_accuracy_is_that_since_joint_training(compare):
+    scores = {"phases": {"joint": 0.7, "projection": 0.5, "groups": 0.6, "frame": 0.69}}
+    assert compare.lost(scores, ("projection",)) == pytest.approx(20)
+    assert compare.lost(scores, tuple(scores["phases"])) == pytest.approx(1)
+    assert compare.lost({"phases": {"black-box": 0.5}}, ("black-box",)) is None
+
+
+def test_tables_are_put_between_their_marks_only(compare, monkeypatch, tmp_path):
+    page = tmp_path / "results.md"
+    monkeypatch.setattr(compare, "PAGE", page)
+    page.write_text("before\n<a>\nold\n</a>\nafter\n")
+    for _ in range(2):
+        compare.put_between(("<a>", "</a>"), ["### New", ""])
+        assert page.read_text() == "before\n<a>\n\n### New\n</a>\nafter\n"
+    with pytest.raises(SystemExit, match="has no place for the tables"):
+        compare.put_between(("<b>", "</b>"), [])
+
+
+@pytest.mark.parametrize("data", ["scenes", "camvid"])
+def test_an_ablation_is_a_recipe_without_some_of_its_options(ablate, data, tmp_path):
+    values = yaml.safe_load(ablate.recipe(data, ablate.BASE[data]).read_text(encoding="utf-8"))
+    assert ablate.only(values, ("twin", "tied", "distillation", "parts", "frame")) == values
+    for options in ablate.ROWS.values():
+        told = yaml.safe_dump(ablate.only(values, options), sort_keys=False)
+        assert ("tied: true" in told) == ("tied" in options)
+        assert ("distillation:" in told) == ("distillation" in options)
+        assert ("noise:" in told) == ("twin" in options) == ("diversity:" not in told)
+        assert (re.search("do: frame", told) is not None) == ("frame" in options)
+        assert ("prune-by-parts" in told) == ("parts" in options and data == "scenes")
+        (tmp_path / "recipe.yaml").write_text(told, encoding="utf-8")
+        assert cli._recipe(["--config", str(tmp_path / "recipe.yaml")]).data.name == data
