@@ -118,7 +118,14 @@ def test_evaluate_equals_the_run(finished, tmp_path, capsys):
     assert run("evaluate", finished / "ours" / "model", *arguments) == 0
     ours, run_metrics = json.loads(out.read_text()), json.loads((finished / "ours" / "metrics.json").read_text())
     assert ours["iou"] == run_metrics["iou"] and ours["seed"] is None
-    assert "mean IoU" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "mean IoU" in printed and "without prototypes" not in printed
+
+
+def test_a_black_box_is_said_to_have_no_explanations(finished, capsys):
+    assert run("evaluate", finished / "box" / "model", "--data", finished / "data", "--split", "val") == 0
+    printed = capsys.readouterr().out
+    assert "mean IoU" in printed and "without prototypes: there are no explanations to measure" in printed
 
 
 def test_predict_writes_masks_and_overlays_of_any_picture(finished, tmp_path):
@@ -217,6 +224,22 @@ MISTAKES = {
     ),
     "not a run": (["train", "--config", "{home}/recipe.yaml", "--out", "{home}/data"], "holds no run"),
     "no bundle": (["evaluate", "{home}/data", "--data", "{home}/data"], "is not a model"),
+    "impossible score": (
+        ["evaluate", "{home}/ours/model", "--data", "{home}/data", "--part_scores.quantile", "1.5"],
+        "part_scores.quantile is 1.5; give 0 <= quantile < 1",
+    ),
+    "a folder for a file": (
+        ["evaluate", "{home}/ours/model", "--data", "{home}/data", "--out", "{home}/ours"],
+        "is a folder; name a file",
+    ),
+    "a file for a folder": (
+        ["figures", "{home}/ours/model", "--data", "{home}/data", "--out", "{home}/recipe.yaml"],
+        "is a file; name a folder",
+    ),
+    "nothing to start from": (
+        ["train", "--config", "{home}/recipe.yaml", "--warm_start", "no/model", "--out", "{out}"],
+        "warm_start: no/model: no such folder",
+    ),
     "no such split": (["evaluate", "{home}/ours/model", "--data", "{home}/data", "--split", "dev"], "dev"),
     "other classes": (["evaluate", "{home}/ours/model", "--data", "scenes", "--root", "{home}/scenes"], "classes"),
     "no picture": (["explain", "{home}/ours/model", "{home}/none.png", "--out", "{out}"], "none.png"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.files import replacing_folder, write_file
+from scaleprotoseg.files import replacing_folder, require_place, write_file
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 
 
@@ -23,6 +23,18 @@ def test_a_file_is_replaced(tmp_path):
     write_file(tmp_path / "deep" / "a.txt", "zwei ü")
     assert (tmp_path / "deep" / "a.txt").read_text(encoding="utf-8") == "zwei ü"
     assert names(tmp_path / "deep") == ["a.txt"]
+
+
+def test_a_place_that_is_taken_by_the_other_kind(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("new", "file"):
+        require_place(tmp_path / name)
+    for name in ("new", "."):
+        require_place(tmp_path / name, folder=True)
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        require_place(tmp_path)
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        require_place(tmp_path / "file", folder=True)
 
 
 def test_a_full_disk_leaves_the_old_file_alone(tmp_path, monkeypatch):

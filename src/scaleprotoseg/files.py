@@ -49,6 +49,17 @@ def require_empty(folder: Path) -> None:
         raise UserError(f"{folder}: is not empty; choose another --out")
 
 
+def require_place(path: Path, folder: bool = False) -> None:
+    """Refuses a place for a file where a folder is, or the other way round, before any work is done.
+
+    Raises:
+        UserError: If it is taken.
+    """
+    if path.exists() and path.is_dir() != folder:
+        is_now, wanted = ("file", "folder") if folder else ("folder", "file")
+        raise UserError(f"{path}: is a {is_now}; name a {wanted} for --out")
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside its place, then moves it there; parents are made.
 

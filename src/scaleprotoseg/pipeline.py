@@ -30,7 +30,7 @@ from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.paper_figures.write import write_figures
 from scaleprotoseg.explanation.report import write_report
-from scaleprotoseg.files import require_empty, write_file
+from scaleprotoseg.files import require_empty, require_place, write_file
 from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
@@ -143,10 +143,14 @@ def evaluate(
         scores: How much to measure.
         options: Variant of consistency and stability.
     """
+    if out is not None:
+        require_place(out)
     with together():
-        dataset = open_dataset(data, split, root, parts)
-        metrics = measure(_load(bundle), dataset, None, scores, options, over_pictures("measuring"))
+        network, dataset = _load(bundle), open_dataset(data, split, root, parts)
+        metrics = measure(network, dataset, None, scores, options, over_pictures("measuring"))
         if is_main():
+            if network.prototypes is None and scores != "segmentation":
+                console.print("a model without prototypes: there are no explanations to measure")
             metrics_table.render(metrics, console)
             if out is not None:
                 _write_metrics(out, metrics)
@@ -163,6 +167,7 @@ def predict(bundle: str, images: Sequence[Path], folder: Path) -> None:
     Raises:
         UserError: If a picture is unreadable, two would be written to one name, or one would be overwritten.
     """
+    require_place(folder, folder=True)
     network = _load(bundle)
     paths = [path for given in images for path in (_pictures_in(given) if given.is_dir() else [given])]
     names = [path.stem for path in paths]
@@ -191,6 +196,7 @@ def submit(bundle: str, data: str, root: Path | None, split: str, folder: Path) 
 
 def explain(bundle: str, image: Path, out: Path) -> None:
     """Writes the page that explains one picture."""
+    require_place(out)
     write_explanation(_load(bundle).explain(image), out, printable_name(image.name))
     console.print(f"open {escape(str(out))}")
 
@@ -205,6 +211,7 @@ def report(bundle: str, out: Path, data: str | None, root: Path | None, split: s
         root: Folder of a named data set.
         split: Its split.
     """
+    require_place(out)
     network = _load(bundle)
     if data is not None:
         dataset = open_dataset(data, split, root)
@@ -225,6 +232,7 @@ def figures(bundle: str, data: str, root: Path | None, split: str, folder: Path,
         folder: Where to write; made if missing.
         images: Names of the pictures that classes are drawn on; none = those that show most of each.
     """
+    require_place(folder, folder=True)
     dataset = open_dataset(data, split, root)
     names = write_figures(_load(bundle), dataset, folder, images, over_pictures("measuring"))
     console.print(f"{len(names)} figures, each as SVG and PNG: {escape(str(folder))}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.dataset import Keypoint, PartTable, Sample, SegmentationDataset
 from scaleprotoseg.data.doctor import Diagnosis, examine, render
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.registry import READERS, Reader
@@ -210,6 +211,26 @@ def test_data_without_files(monkeypatch: pytest.MonkeyPatch) -> None:
         "train sample 1: in train, is identical to val sample 1 in val; keep it in one split",
     )
     assert diagnosis.splits[0].classes[0].pixels == 2 * 80 * 90
+
+
+class Pointed(Drawn):
+    """Keypoints in the first sample of ``train``, a part mask without a part everywhere."""
+
+    parts = PartTable(("light",), ("a",))
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        points = (Keypoint(1, 3, 3),) if (self.split, index) == ("train", 0) else ()
+        return replace(sample, parts=np.zeros((90, 80), np.uint8), keypoints=points)
+
+
+def test_splits_without_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READERS, "drawn", Reader(lambda root, split: Pointed(split), splits=("train", "val")))
+    unseen = [line for line in examine("drawn").warnings if "part" in line]
+    assert unseen == [
+        "val: no picture shows a part, so consistency and stability cannot be measured on it; check that the part "
+        "labels are of these pictures"
+    ]
 
 
 def test_real_camvid_is_sound(real_data: Path) -> None:

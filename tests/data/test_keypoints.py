@@ -62,6 +62,7 @@ def test_points_outside_the_picture_are_left_out(tmp_path: Path) -> None:
         ({"names": []}, r"no keypoints file \(no 'images'\)"),
         ({"names": [1], "images": {}}, r"no keypoints file \(1 is no name\)"),
         ({"names": [], "images": []}, r"no keypoints file"),
+        ({"names": ["a"], "images": {"x": [], "y": [thing("dog")]}}, r"holds no point; write"),
         ({"names": [], "images": {"x": [{"class": "dog"}]}}, r"\(no 'keypoints'\)"),
         ({"names": [], "images": {"x": [{"keypoints": {"a": [0, 0]}}]}}, r"\(no 'class'\)"),
         ({"names": ["a"], "images": {"x": [thing("dog", a=[1])]}}, r"\(a in x is \[1\], not \[x, y\] in pixels\)"),

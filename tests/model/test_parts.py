@@ -203,6 +203,23 @@ def test_a_class_wide_unit_points_at_nothing(scenes, options):
     assert slow_scores(scenes, maps_of, [units], options) == [score]
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "area": (0.0, 1.5, np.nan),
+        "radius": (-1.0, np.inf),
+        "quantile": (-0.1, 1.0, np.nan),
+        "agreement": (-0.1, 1.0),
+        "deviation": (-1.0, np.inf),
+        "seed": (-1,),
+    }.items(),
+)
+def test_variants_that_there_cannot_be(name, values):
+    for value in values:
+        with pytest.raises(UserError, match=rf"^part_scores\.{name} is {value}; give "):
+            PartOptions(**{name: value})
+
+
 def test_consistent_is_more_than_the_agreement_and_not_as_much():
     mask = np.ones((1, 6), np.uint8)
     parts = np.array([[1, 0, 0, 0, 0, 0]], np.uint8)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.data.files import AbsentSplitError, FaultyDataError, Inspection, PairedFiles, printable
+from scaleprotoseg.data.files import AbsentSplitError, FaultyDataError, Inspection, PairedFiles, PartLabels, printable
 from scaleprotoseg.data.labels import VOID, Color
 from scaleprotoseg.data.registry import data_splits, open_dataset
 from scaleprotoseg.errors import UserError
@@ -90,13 +90,14 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Look:
-    """One sample: where it is, what is wrong, its (width, height), pixels per train id (256), its fingerprint."""
+    """One sample: place, faults, (width, height), pixels per train id (256), fingerprint, whether it shows a part."""
 
     place: str
     faults: list[str]
     size: tuple[int, int] | None
     counts: npt.NDArray[np.int64] | None
     digest: bytes | None
+    shows_parts: bool
 
 
 def examine(
@@ -144,6 +145,12 @@ def examine(
     splits = tuple(_summary(dataset, looks[dataset.split]) for dataset in opened)
     warnings = [line for part in looks.values() for line in _image_warnings(part)]
     warnings += [line for summary in splits if summary.split == "train" for line in _class_warnings(summary)]
+    warnings += [
+        f"{dataset.split}: no picture shows a part, so consistency and stability cannot be measured on it; check that "
+        "the part labels are of these pictures"
+        for dataset in opened
+        if dataset.parts is not None and not any(look.shows_parts for look in looks[dataset.split])
+    ]
     warnings += _leaks(looks)
     return Diagnosis(name_or_dir, tuple(errors), tuple(dict.fromkeys(warnings)), splits)
 
@@ -180,12 +187,13 @@ def _look(dataset: SegmentationDataset, index: int) -> _Look:
         place = f"{dataset.split} sample {dataset.sample_names[index]}"
         try:
             sample = dataset[index]
-            found = Inspection(sample.image, sample.mask)
+            found = Inspection(sample.image, sample.mask, PartLabels(sample.parts, sample.keypoints))
         except UserError as error:
             found = Inspection(faults=[str(error)])
         digest = hashlib.sha256(found.image.tobytes()).digest() if found.image is not None else None
     counts = None if found.mask is None else np.bincount(found.mask.ravel(), minlength=VOID + 1)
-    return _Look(place, found.faults, None if found.image is None else found.image.size, counts, digest)
+    shows_parts = bool(found.parts.keypoints) or (found.parts.mask is not None and bool(found.parts.mask.any()))
+    return _Look(place, found.faults, None if found.image is None else found.image.size, counts, digest, shows_parts)
 
 
 def _summary(dataset: SegmentationDataset, looks: list[_Look]) -> SplitSummary:

@@ -49,6 +49,8 @@ class Keypoints:
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise UserError(f"{path}: no keypoints file ({error}); {_EXAMPLE}") from error
         seen = dict.fromkeys((class_name, name) for image in points.values() for class_name, name, *_ in image)
+        if not seen:
+            raise UserError(f"{path}: holds no point; {_EXAMPLE}")
         for class_name, name in seen:
             if class_name not in labels.names:
                 raise UserError(f"{path}: no class is called {class_name!r}; write one of {', '.join(labels.names)}")

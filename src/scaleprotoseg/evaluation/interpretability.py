@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +21,8 @@ from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.part_options import PartOptions
 from scaleprotoseg.model.parts import score_parts
 from scaleprotoseg.model.units import activations_of, units_of
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -48,6 +51,8 @@ def explanations(
     parts = score_parts(maps_of, units, dataset, network.std, options, progress)
     overlaps = score_overlap(maps_of, units, dataset, progress)
     kinds = overlap_by_kind(units, overlaps)
+    if parts and all(scores.scored == 0 for scores in parts):
+        log.warning("no prototype's class shows a part: consistency and stability are not measured")
     by_level: dict[str, Any] = {"prototypes": None, "groups": None}
     by_level |= {level.level: asdict(scores) for level, scores in zip(units, parts or (), strict=False)}
     scores = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from scaleprotoseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class PartOptions:
     Attributes:
         hit: When a part mask counts as hit: ``centroid`` if the centroid of any of its connected components is on (the
             paper); ``area`` if at least ``area`` of its pixels are.
-        area: Share of a part's pixels, above 0, for ``area``.
+        area: Share of a part's pixels, above 0 and at most 1, for ``area``.
         radius: A keypoint is hit if a pixel at most this far from it is on; in pixels of the picture as given.
         quantile: Activations above it are on.
         agreement: A unit is consistent if it hits one part in more than this share of the pictures that show the part.
@@ -21,6 +24,9 @@ class PartOptions:
             +-0.25 (Huang et al.).
         deviation: Of the noise.
         seed: Of the noise.
+
+    Raises:
+        UserError: If a value is out of its range.
     """
 
     hit: Literal["centroid", "area"] = "centroid"
@@ -31,6 +37,19 @@ class PartOptions:
     noise: Literal["gaussian", "clipped"] = "gaussian"
     deviation: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "area": (0 < self.area <= 1, "more than 0 and at most 1"),
+            "radius": (0 <= self.radius < math.inf, "0 or more"),
+            "quantile": (0 <= self.quantile < 1, "0 <= quantile < 1"),
+            "agreement": (0 <= self.agreement < 1, "0 <= agreement < 1"),
+            "deviation": (0 <= self.deviation < math.inf, "0 or more"),
+            "seed": (self.seed >= 0, "0 or more"),
+        }
+        for name, (fits, wanted) in ranges.items():
+            if not fits:
+                raise UserError(f"part_scores.{name} is {getattr(self, name)}; give {wanted}")
 
 
 PAPER = PartOptions()

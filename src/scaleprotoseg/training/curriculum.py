@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -62,18 +63,31 @@ def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
     """
     phases = recipe.phases.values()
     if dataset.parts is None and any(phase.do == "prune-by-parts" for phase in phases):
-        raise UserError(f"{dataset.name}: prune-by-parts needs part labels, and there are none; leave the phase out")
+        raise UserError(
+            f"{dataset.name}: prune-by-parts needs part labels, and there are none; name them in data.parts, or leave "
+            "the phase out"
+        )
     name = recipe.warm_start
     if name is None or not any(phase.distillation and not phase.teacher for phase in phases):
         return
     if is_weight_file(name):
         raise UserError(f"{name}: distillation learns from a whole model; give one of ours, or leave distillation out")
-    teacher = load(name)
+    with _said_of("warm_start"):
+        teacher = load(name)
     if teacher.labels != dataset.labels or teacher.config.input != recipe.network.input:
         raise UserError(
             f"{name}: has other classes than the data, or reads pictures otherwise than network.input says, so that "
             "nothing can be learnt from its logits; leave distillation out"
         )
+
+
+@contextmanager
+def _said_of(key: str) -> Iterator[None]:
+    """Puts the key of a recipe before what is wrong with its value."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, int]:
@@ -96,12 +110,13 @@ def start(recipe: Recipe, labels: LabelTable, folder: Path) -> tuple[Network, in
     seed_everything(recipe.seed, verbose=False)
     network = Network(recipe.network, labels, recipe.method)
     if recipe.warm_start is not None:
-        if not is_weight_file(recipe.warm_start):
-            load_encoder(network, recipe.warm_start)
-        elif recipe.network.encoder.name.startswith(TORCHVISION):
-            load_torchvision_encoder(network, recipe.warm_start)
-        else:
-            load_deeplab_encoder(network, recipe.warm_start)
+        with _said_of("warm_start"):
+            if not is_weight_file(recipe.warm_start):
+                load_encoder(network, recipe.warm_start)
+            elif recipe.network.encoder.name.startswith(TORCHVISION):
+                load_torchvision_encoder(network, recipe.warm_start)
+            else:
+                load_deeplab_encoder(network, recipe.warm_start)
     return network, 0
 
 

@@ -218,7 +218,9 @@ class Recipe:
         parts |= {"groups"} if groups else set()
         wrong = sorted(set(phase.learning_rates) - parts)
         if wrong or not phase.learning_rates:
-            what = f"cannot train {wrong[0]!r}" if wrong else "trains nothing"
+            what = (
+                f"cannot train {wrong[0]!r}" if wrong else f"trains nothing (the phases are {', '.join(self.phases)})"
+            )
             raise UserError(f"{where}: {what}; learning_rates may name {', '.join(p for p in PARTS if p in parts)}")
         for part, rate in phase.learning_rates.items():
             if rate <= 0:

@@ -19,9 +19,12 @@ from scaleprotoseg.explanation.paper_figures.tiles import Backdrop, Heat, draw_p
 from scaleprotoseg.model.decomposition import Page
 
 PER_LINE = 7
-"""Prototypes beside each other, at most; and at least so many tiles fit beside each other."""
+"""Prototypes beside each other, at most."""
 
-LEGEND = 4
+FEWEST = 6
+"""So many tiles fit beside each other in any case: the legends must find room beside two of them."""
+
+LEGEND = 2
 """Scales that the legend names beside each other."""
 
 EDGE, GAP, WORDS = 0.05, 0.07, 0.14
@@ -98,7 +101,7 @@ class Layout:
         """Fits the longest line of prototypes into the width of a page, beside the maps of groups if there are any."""
         columns = max(len(line) for row in rows for line in row.lines)
         beside = 2 * any(row.activation is not None for row in rows)
-        across = max(columns + beside, PER_LINE)
+        across = max(columns + beside, FEWEST)
         tile = (PAGE - 2 * EDGE - WORDS - GAP * across) / across
         left = EDGE + (beside and WORDS + beside * (tile + GAP))
         return cls(tile, min(max(aspect, FLATTEST), TALLEST), left, scales)
@@ -176,7 +179,7 @@ class _Drawing:
             sheet.text(x, EDGE + 0.56, meaning)
             heat.draw_key(sheet.axes(x, EDGE + 0.61, 1.8, 0.09))
         whole = "in the group" if self.page.grouped else "to the class"
-        sheet.text(left, EDGE + 0.97, f"bold: weight {whole}; box: what the scale reads")
+        sheet.text(left, EDGE + 0.97, f"bold: weight {whole}; box: region shown for the scale")
         sheet.figure.legend(
             [Patch(color=color) for color in self.colors], self.scales,
             loc="upper left", bbox_to_anchor=sheet.place(left, EDGE + 1.05), ncols=LEGEND, borderpad=0, borderaxespad=0,

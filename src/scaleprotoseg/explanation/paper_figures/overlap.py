@@ -57,8 +57,8 @@ def overlap_figure(means: Mapping[str, Sequence[float | None]]) -> Figure:
     width = COLUMN - LEFT - RIGHT
     axes = sheet.axes(LEFT, 0.1, width, TABLE - 0.5)
     axes.spines[["left", "bottom"]].set_visible(True)
-    two = "two prototypes\nor two groups" if "groups" in shown else "two prototypes"
-    axes.set(xlim=(FIRST, LAST), ylabel=f"mean IoU of {two} of a class")
+    two = "two prototypes\nor two groups of" if "groups" in shown else "two\nprototypes of"
+    axes.set(xlim=(FIRST, LAST), ylabel=f"mean IoU of {two} a class")
     axes.set_xticks(percentiles, [f"{percentile:g}" for percentile in percentiles])
     axes.set_xlabel("percentile above which an activation is on", labelpad=1)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

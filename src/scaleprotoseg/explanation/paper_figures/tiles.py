@@ -130,7 +130,7 @@ class Backdrop:
 
 
 def draw_patch(axes: Axes, source: Source | None, color: Rgb) -> None:
-    """Draws the training patch of a prototype, and in it the box that its scale reads.
+    """Draws the training patch of a prototype, and in it the region shown for its scale.
 
     Raises:
         UserError: If the stored picture is damaged.

@@ -37,7 +37,7 @@ function enablePatches(model) {
       el("h2", {}, `Prototype #${prototype.id}`),
       svg("svg", { class: "enlarged", role: "img", "aria-label": "The training patch in its surroundings" },
         svg("use", { href: `#patch-${prototype.id}` })),
-      el("p", { class: "hint" }, "The box is what the prototype's scale reads of the training picture; through the encoder, each place in it also knows a little of its surroundings."),
+      el("p", { class: "hint" }, "The box is the region of the training picture that is shown for the prototype's scale; through the encoder, each place in it also knows a little of its surroundings."),
       describePatch(model, prototype),
     );
     dialog.showModal();
