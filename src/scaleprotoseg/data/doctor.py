@@ -145,12 +145,7 @@ def examine(
     splits = tuple(_summary(dataset, looks[dataset.split]) for dataset in opened)
     warnings = [line for part in looks.values() for line in _image_warnings(part)]
     warnings += [line for summary in splits if summary.split == "train" for line in _class_warnings(summary)]
-    warnings += [
-        f"{dataset.split}: no picture shows a part, so consistency and stability cannot be measured on it; check that "
-        "the part labels are of these pictures"
-        for dataset in opened
-        if dataset.parts is not None and not any(look.shows_parts for look in looks[dataset.split])
-    ]
+    warnings += [line for dataset in opened for line in _part_warnings(dataset, looks[dataset.split])]
     warnings += _leaks(looks)
     return Diagnosis(name_or_dir, tuple(errors), tuple(dict.fromkeys(warnings)), splits)
 
@@ -223,6 +218,14 @@ def _image_warnings(looks: list[_Look]) -> Iterator[str]:
         if look.size is not None and min(look.size) < SMALL_SIDE:
             width, height = look.size
             yield f"{look.place}: is only {width}x{height}; enlarge it, or leave it out"
+
+
+def _part_warnings(dataset: SegmentationDataset, looks: list[_Look]) -> Iterator[str]:
+    if dataset.parts is not None and not any(look.shows_parts for look in looks):
+        yield (
+            f"{dataset.split}: no picture shows a part, so consistency and stability cannot be measured on it; check "
+            "that the part labels are of these pictures"
+        )
 
 
 def _class_warnings(train: SplitSummary) -> Iterator[str]:

@@ -145,6 +145,10 @@ class Segments:
         index = self.segment.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
         return peak.scatter_reduce_(0, index, values.detach(), "amax")
 
+    def counted(self, table: Tensor, least: int) -> Tensor:
+        """(B * C, S, n) a (C, S, n) table of classes for each segment, false in those on fewer cells than ``least``."""
+        return (self.size >= least)[:, None, None] & table.repeat(len(self.size) // len(table), 1, 1)
+
 
 class Diversity:
     """Keeps prototypes of one class and scale apart: mean of ``exp(-D_J)`` over pairs (paper, section 3.1).
@@ -177,8 +181,7 @@ class Diversity:
         shares = mass / segments.sum(mass)[segments.segment]
         left, right = self.own.left, self.own.right
         sums = segments.sum((shares[..., left] - shares[..., right]) * (own[..., left] - own[..., right]))
-        counted = (segments.size >= 2)[:, None, None] & self.own.pairs.repeat(len(labels), 1, 1)
-        return _mean_of((-0.5 * sums).exp(), counted)
+        return _mean_of((-0.5 * sums).exp(), segments.counted(self.own.pairs, 2))
 
 
 class Twins:
@@ -214,7 +217,7 @@ class Twins:
         one, other = (self._standardised(segments, maps) for maps in (similarities, twin))
         left, right = self.own.left, self.own.right
         both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
-        redundancy = _mean_of(both.clamp_min(0), self._counted(segments, self.own.pairs))
+        redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, self.CELLS))
         return self._invariance(segments, one, other), redundancy
 
     def invariance(self, similarities: Tensor, twin: Tensor, labels: Tensor) -> Tensor:
@@ -223,12 +226,7 @@ class Twins:
         return self._invariance(segments, *(self._standardised(segments, maps) for maps in (similarities, twin)))
 
     def _invariance(self, segments: Segments, one: Tensor, other: Tensor) -> Tensor:
-        return _mean_of(1 - segments.sum(one * other), self._counted(segments, self.own.exists))
-
-    def _counted(self, segments: Segments, table: Tensor) -> Tensor:
-        """A table by class, for every segment; nothing counts in small ones."""
-        pictures = len(segments.size) // self.own.num_classes
-        return (segments.size >= self.CELLS)[:, None, None] & table.repeat(pictures, 1, 1)
+        return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, self.CELLS))
 
     @staticmethod
     def _standardised(segments: Segments, maps: Tensor) -> Tensor:
