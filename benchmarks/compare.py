@@ -37,9 +37,9 @@ class Data:
 
     Attributes:
         title: Its name in the table.
-        split: What is measured; the mIoU after each phase is always that of ``val``.
+        split: What is measured; after each phase the mIoU is always that of ``val``.
         seeds: Trainings of each method.
-        classes: The mean IoU is over these; all if empty.
+        classes: Every mean IoU is over these; all if empty.
     """
 
     title: str
@@ -143,7 +143,7 @@ def train_and_score(data: str, seed: int, files: Files) -> None:
     scaleprotoseg(run, "evaluate", arguments)
     phases = json.loads((run / "logs" / "phases.json").read_text(encoding="utf-8"))
     written = json.loads(scores.read_text(encoding="utf-8"))
-    written |= {"seed": seed, "phases": {name: phase["miou"] for name, phase in phases.items()}}
+    written |= {"seed": seed, "phases": {name: miou(phase) for name, phase in phases.items()}}
     files.result.parent.mkdir(parents=True, exist_ok=True)
     files.result.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
