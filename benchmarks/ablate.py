@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.command == "table":
-        put_between(MARKS, [line for data in BASE for line in table_of(data)])
+        put_between(MARKS, tables())
         return
     roots = dict(pair.split("=", 1) for pair in options.root)
     for data in options.data:
@@ -112,6 +112,11 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
         if "twin" not in options and "pyramid" in phases[name].get("learning_rates", {}):
             phases[name]["diversity"] = DIVERSITY
     return values | {"phases": phases}
+
+
+def tables() -> list[str]:
+    """The lines of all tables there are scores for."""
+    return [line for data in BASE if (RESULTS / "ablation" / data).is_dir() for line in table_of(data)]
 
 
 def table_of(data: str) -> list[str]:

@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.command == "table":
-        put_between(MARKS, [line for data in DATA if (RESULTS / data).is_dir() for line in table_of(data)])
+        put_between(MARKS, tables())
         return
     roots, parts = (dict(pair.split("=", 1) for pair in pairs) for pairs in (options.root, options.parts))
     for data in options.data:
@@ -204,6 +204,11 @@ COLUMNS: Columns = {
     "lost by projection": (".1f", lambda scores: lost(scores, ("projection",))),
     "lost in all": (".1f", lambda scores: lost(scores, tuple(scores["phases"]))),
 }
+
+
+def tables() -> list[str]:
+    """The lines of all tables there are scores for."""
+    return [line for data in DATA if (RESULTS / data).is_dir() for line in table_of(data)]
 
 
 def table_of(data: str) -> list[str]:

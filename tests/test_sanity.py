@@ -83,6 +83,16 @@ def test_the_estimate_is_steps_times_the_time_of_one(values, monkeypatch, capsys
     assert re.search(r"groups +│ +20 │ +3.00 │ +[\d.]+ │ +1.0 min", printed)
 
 
+def test_a_frame_takes_as_long_as_it_looks_at_classes_in_pictures(monkeypatch, capsys):
+    monkeypatch.setattr("scaleprotoseg.sanity.console.width", 120)
+    recipe = make_recipe(phases={**recipe_values()["phases"], "f": {"do": "frame"}})
+    costs = {name: sanity.PhaseCost(seconds=6.0) for name in recipe.phases}
+    data = PartToys()
+    sanity._print(recipe, data, costs, 2, 0.0, 0)
+    # Seen: a class in two pictures in 6 s. In the whole training each class is looked at in four.
+    assert re.search(rf"f +│ +│ +│ +│ +{4 * len(data.labels) * 3:.1f} s", capsys.readouterr().out)
+
+
 def test_operations_are_counted(values, monkeypatch):
     counted = {}
     monkeypatch.setattr(sanity, "_print", lambda recipe, dataset, costs, *_: counted.update(costs))

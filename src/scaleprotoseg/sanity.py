@@ -22,6 +22,7 @@ from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.registry import READERS, open_dataset
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.metrics import measure
+from scaleprotoseg.model.evidence import choose_pictures
 from scaleprotoseg.model.inference import fastest_device
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import run_phases
@@ -142,7 +143,9 @@ def sanity_check(recipe: Recipe) -> None:
         begun = time.perf_counter()
         measure(network, first, scores="segmentation")
         measuring = (time.perf_counter() - begun) / len(first)
-    _print(recipe, dataset, costs, measuring, disk)
+        every = set(range(len(dataset.labels)))
+        looks = max(1, sum(map(len, choose_pictures(first, every, FRAMED, seed=0).values())))
+    _print(recipe, dataset, costs, looks, measuring, disk)
 
 
 def _any_split(recipe: Recipe) -> SegmentationDataset:
@@ -160,9 +163,18 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
 
 
 def _print(
-    recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], measuring: float, disk: int
+    recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], looks: int, measuring: float, disk: int
 ) -> None:
-    """Prints a table of the phases and the sums; ``measuring`` is in seconds a picture, ``disk`` in bytes."""
+    """Prints a table of the phases and the sums.
+
+    Args:
+        recipe: The training.
+        dataset: A split of its data.
+        costs: What was seen of each phase.
+        looks: How often a frame phase looked at a class in a picture.
+        measuring: Seconds a picture.
+        disk: In bytes.
+    """
     pictures, validation = (_pictures(recipe, split, dataset) for split in (recipe.data.split, "val"))
     seen = min(PICTURES, len(dataset))
     device = fastest_device()
@@ -178,9 +190,8 @@ def _print(
             flop += phase.steps * work
             step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
         else:
-            framed = min(pictures, FRAMED * len(dataset.labels))
-            looked = {"frame": framed, **dict.fromkeys(OVER_PICTURES, pictures)}.get(phase.do, seen)
-            spent = cost.seconds * looked / seen
+            longer = {"frame": FRAMED * len(dataset.labels) / looks, **dict.fromkeys(OVER_PICTURES, pictures / seen)}
+            spent = cost.seconds * longer.get(phase.do, 1)
         table.add_row(name, *step, _duration(spent))
         seconds += spent
     passes = len(costs) + (recipe.data.name in READERS and READERS[recipe.data.name].paper_size is not None)
