@@ -11,13 +11,24 @@ that measured, so run it first. As there, what is finished is left alone, scores
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from compare import BLACK_BOX, COLUMNS, DATA, RESULTS, Files, found_in, put_between, recipe, table, train_and_score
+from compare import (
+    BLACK_BOX,
+    COLUMNS,
+    DATA,
+    RESULTS,
+    Files,
+    found_in,
+    parsed,
+    put_between,
+    recipe,
+    table,
+    train_and_score,
+)
 
 MARKS = "<!-- written by benchmarks/ablate.py table -->", "<!-- end of benchmarks/ablate.py table -->"
 
@@ -62,21 +73,17 @@ SHOWN = {
 
 def main() -> None:
     """Runs, or writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("--data", nargs="+", choices=BASE, default=list(BASE))
-    run.add_argument("--root", action="append", default=[], metavar="DATA=FOLDER")
-    run.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    run.add_argument("--seeds", nargs="+", type=int, default=[0])
-    run.add_argument("--out", type=Path, default=Path("runs/compare"))
-    commands.add_parser("table")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def choice(run: argparse.ArgumentParser) -> None:
+        run.add_argument("--data", nargs="+", choices=BASE, default=list(BASE))
+        run.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+        run.add_argument("--seeds", nargs="+", type=int, default=[0])
+
+    options = parsed(__doc__, choice)
     if options.command == "table":
         put_between(MARKS, tables())
         return
-    roots = dict(pair.split("=", 1) for pair in options.root)
+    roots = dict(options.root)
     for data in options.data:
         for row in options.rows:
             for seed in options.seeds:

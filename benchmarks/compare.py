@@ -77,22 +77,18 @@ Scores = dict[str, Any]
 
 def main() -> None:
     """Runs, or writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("--root", action="append", default=[], metavar="DATA=FOLDER")
-    run.add_argument("--parts", action="append", default=[], metavar="DATA=FILE")
-    run.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    run.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    run.add_argument("--seeds", nargs="+", type=int, help="all of a data set by default")
-    run.add_argument("--out", type=Path, default=Path("runs/compare"))
-    commands.add_parser("table")
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def choice(run: argparse.ArgumentParser) -> None:
+        run.add_argument("--parts", action="append", default=[], type=pair, metavar="DATA=FILE")
+        run.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+        run.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+        run.add_argument("--seeds", nargs="+", type=int, help="all of a data set by default")
+
+    options = parsed(__doc__, choice)
     if options.command == "table":
         put_between(MARKS, tables())
         return
-    roots, parts = (dict(pair.split("=", 1) for pair in pairs) for pairs in (options.root, options.parts))
+    roots, parts = dict(options.root), dict(options.parts)
     for data in options.data:
         for method in (name for name in METHODS if name in options.methods and recipe(data, name).is_file()):
             for seed in options.seeds or DATA[data].seeds:
@@ -101,6 +97,25 @@ def main() -> None:
                 box = run.with_name(f"{BLACK_BOX}-seed{seed}") / "model" if method in OURS else None
                 where = roots.get(data), parts.get(data)
                 train_and_score(data, seed, Files(result, run, recipe(data, method), *where, box))
+
+
+def parsed(document: str | None, add: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
+    """The command line, ``run`` or ``table``; ``add`` says what else ``run`` takes. Starts the log."""
+    parser = argparse.ArgumentParser(description=document, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("--root", action="append", default=[], type=pair, metavar="DATA=FOLDER")
+    run.add_argument("--out", type=Path, default=Path("runs/compare"))
+    add(run)
+    commands.add_parser("table")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    return parser.parse_args()
+
+
+def pair(text: str) -> tuple[str, str]:
+    """NAME=VALUE."""
+    name, _, value = text.partition("=")
+    return name, value
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,23 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from scaleprotoseg.distributed import is_main
 
 
 def over_pictures(what: str) -> Callable[[Iterable[int]], Iterable[int]]:
-    """A progress bar to wrap picture indices with; of several processes the main one shows it."""
-    return lambda indices: track(list(indices), description=what, transient=True, disable=not is_main())
+    """A progress bar to wrap picture indices with; of several processes the main one shows it, in a terminal."""
+    return lambda indices: track(list(indices), description=what, transient=True, disable=_is_hidden())
+
+
+def _is_hidden() -> bool:
+    return not (is_main() and get_console().is_terminal)  # In a file a bar would leave nothing but blank lines.
 
 
 class PhaseProgress(Callback):
-    """Shows optimizer steps, time left and the last loss.
+    """Shows optimizer steps, time left and the last loss, in a terminal.
 
     Args:
         name: The phase's name.
@@ -33,7 +38,7 @@ class PhaseProgress(Callback):
             TimeRemainingColumn(),
             TextColumn("loss {task.fields[loss]:.3f}"),
             transient=True,
-            disable=not is_main(),
+            disable=_is_hidden(),
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
