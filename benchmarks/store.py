@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import torch
@@ -42,14 +43,11 @@ class Clock(Callback):
         self.seconds = time.perf_counter() - self.begun
 
 
-def recipe_of(run: Path) -> Recipe:
-    """The recipe of a finished run."""
+def recipe_of(values: str) -> Recipe:
+    """The recipe that a YAML text says, such as a run's config.yaml."""
     parser = ArgumentParser()
     parser.add_class_arguments(Recipe, "recipe")
-    text = (run / "config.yaml").read_text(encoding="utf-8")
-    return parser.instantiate(
-        parser.parse_string("recipe:\n" + "".join(f"  {line}\n" for line in text.splitlines()))
-    ).recipe
+    return parser.instantiate(parser.parse_string("recipe:\n" + indent(values, "  "))).recipe
 
 
 def ungrouped(run: Path) -> Network:
@@ -68,7 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
 
-    recipe = recipe_of(options.run)
+    recipe = recipe_of((options.run / "config.yaml").read_text(encoding="utf-8"))
     fit = next(phase for phase in recipe.phases.values() if "groups" in phase.learning_rates)
     phases = {"grouping": Phase(do="group", groups=fit.groups), "groups": replace(fit, steps=options.steps)}
     recipe = replace(recipe, phases=phases, warm_start=str(options.run / "model"))

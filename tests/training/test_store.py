@@ -67,11 +67,17 @@ def test_twins_in_a_store_are_its_views_with_noise(tmp_path):
     assert not torch.equal(clean[0], twin)
 
 
+@pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("stores", [0, 2])
-def test_a_view_has_what_the_teacher_says_of_it(tmp_path, stores):
-    network, teacher = grouped(), small_network()
+def test_a_view_has_what_the_teacher_says_of_it(tmp_path, stores, same):
+    network, teacher = grouped(), small_network().eval()
+    read = []
+    teacher.encoder.register_forward_hook(lambda *_: read.append(1))
     with torch.no_grad():
         teacher.head.classifier.normal_()
+        teacher.encoder.load_state_dict(network.encoder.state_dict())
+        if not same:
+            next(teacher.encoder.parameters()).mul_(2)
     image, mask = _stream(make_recipe(), Toys(), 7, 12)[3]
     if stores:
         views, *_ = open_store(network, PYRAMID, tmp_path, teacher=teacher)
@@ -79,6 +85,7 @@ def test_a_view_has_what_the_teacher_says_of_it(tmp_path, stores):
     else:
         stem = Stem(network, "features", teacher)
         (taught,) = view_of(stem, PYRAMID, image[None] / 255, mask[None], torch.Generator()).taught
+    assert bool(read) != same  # An encoder that both have is run once.
     expected = teacher(image[None] / 255).logits.detach()
     torch.testing.assert_close(taught.float().view_as(expected), expected, rtol=0.01, atol=0.01)
 

@@ -138,7 +138,8 @@ def class_map(logits: Tensor, width: int, height: int) -> npt.NDArray[np.uint8]:
     Returns:
         (height, width) train ids.
     """
-    strips = [scores.argmax(dim=0).numpy() for scores in upsampled_strips(logits, width, height)]
+    # NumPy's argmax over the first axis is several times as fast as torch's.
+    strips = [scores.numpy().argmax(axis=0) for scores in upsampled_strips(logits, width, height)]
     return np.concatenate(strips).astype(np.uint8)
 
 

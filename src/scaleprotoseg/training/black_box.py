@@ -29,8 +29,8 @@ def recipe_over(name: str) -> dict[str, Any]:
 
     Returns:
         The recipe of :data:`POST_HOC` with the model's encoder and input. Of a black box of ours also its dilations,
-        the data and the loss of its run, if ``config.yaml`` lies beside the bundle's folder, and its logits to learn
-        from.
+        the data (but for the size of batches) and the loss of its run, if ``config.yaml`` lies beside the bundle's
+        folder, and its logits to learn from.
 
     Raises:
         UserError: If it is no bundle, or has prototypes already; or there is no such model.
@@ -56,5 +56,6 @@ def recipe_over(name: str) -> dict[str, Any]:
     run = Path(name).parent / "config.yaml"
     if Path(name).is_dir() and run.is_file():
         values = yaml.safe_load(run.read_text(encoding="utf-8"))
-        recipe |= {key: values[key] for key in ("data", "loss") if isinstance(values, dict) and key in values}
+        if isinstance(values, dict):
+            recipe |= {key: values[key] | recipe.get(key, {}) for key in ("data", "loss") if key in values}
     return recipe

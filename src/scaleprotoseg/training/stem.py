@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -26,6 +27,13 @@ def level_of(network: Network, phase: Phase) -> Level:
     return "features" if beneath or network.prototypes is None else "similarities"
 
 
+def _sees_alike(network: Network, teacher: Network) -> bool:
+    """Whether both give the same features."""
+    built = [(replace(config.encoder, pretrained=False), config.input) for config in (network.config, teacher.config)]
+    ours, theirs = network.encoder.state_dict(), teacher.encoder.state_dict()
+    return built[0] == built[1] and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 class Stem:
     """The part of a network that stands still in a phase, as one function, and the rest as another.
 
@@ -39,6 +47,7 @@ class Stem:
         self.network = network
         self.level = level
         self.teacher = teacher
+        self.features_teach = level == "features" and teacher is not None and _sees_alike(network, teacher)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[Tensor]:
@@ -60,9 +69,18 @@ class Stem:
         return [maps for maps in similarities if maps is not None]
 
     @torch.no_grad()
-    def taught(self, images: Tensor) -> list[Tensor]:
-        """The teacher's (B, C, h, w) logits of pictures in 0-1, as the only element; nothing without a teacher."""
-        return [self.teacher(images).logits] if self.teacher else []
+    def taught(self, images: Tensor, still: Sequence[Tensor]) -> list[Tensor]:
+        """The teacher's (B, C, h, w) logits, as the only element; nothing without a teacher.
+
+        Args:
+            images: (B, channels, H, W) in 0-1.
+            still: What calling this stem with them gave; read if the teacher's encoder would give the same.
+        """
+        teacher = self.teacher
+        if teacher is None:
+            return []
+        features = still if self.features_teach else teacher.features(images)
+        return [teacher.head(teacher.read(features)[-1]).logits]
 
     def outputs(self, still: Sequence[Tensor], vectors: Tensor | None = None) -> list[Output]:
         """The network's output for every reading.

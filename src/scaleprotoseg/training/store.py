@@ -171,7 +171,8 @@ def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: 
     if phase.noise:
         noise = torch.randn(images.shape, generator=generator).to(images.device)
         twin = stem(images + phase.noise * stem.network.std * noise)
-    return View(stem(images), masks, twin, stem.taught(images))
+    clean = stem(images)
+    return View(clean, masks, twin, stem.taught(images, clean))
 
 
 def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
@@ -180,7 +181,8 @@ def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], Tra
     wanted = recipe.store.views * len(one.dataset)
     picture, mask = one[0]
     image = picture[None].float().to(stem.network.std.device) / 255
-    still, taught = (sum(values.numel() for values in maps) for maps in (stem(image), stem.taught(image)))
+    clean = stem(image)
+    still, taught = (sum(values.numel() for values in maps) for maps in (clean, stem.taught(image, clean)))
     bytes_each = mask.nbytes + 2 * still * (2 if phase.noise else 1) + 4 * taught
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
