@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     box = recipe_of((options.run / "config.yaml").read_text(encoding="utf-8"))
-    over = replace(recipe_of(yaml.safe_dump(recipe_over(str(options.run / "model")))), seed=box.seed)
+    over = replace(recipe_of(yaml.safe_dump(recipe_over(str(options.run / "model")), sort_keys=False)), seed=box.seed)
     training, validation = (open_dataset(box.data.name, split, options.root) for split in ("train", "val"))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor()}, seed {box.seed}")
     print("| | processor seconds | of the black box | mIoU | of the black box |\n|---|---|---|---|---|")
