@@ -27,15 +27,13 @@ def ablate(compare):
     return ablate
 
 
-def shown_on_page(module):
-    text = module.PAGE.read_text(encoding="utf-8")
-    return text.partition(module.MARKS[0])[2].partition(module.MARKS[1])[0].strip()
-
-
-def test_the_page_shows_what_the_stored_scores_give(compare):
-    stored = [data for data in compare.DATA if (compare.RESULTS / data).is_dir()]
-    assert stored
-    assert shown_on_page(compare) == "\n".join(line for data in stored for line in compare.table_of(data)).strip()
+@pytest.mark.parametrize("module", ["compare", "ablate"])
+def test_the_page_shows_what_the_stored_scores_give(module, request):
+    module = request.getfixturevalue(module)
+    lines = module.tables()
+    assert lines
+    shown = module.PAGE.read_text(encoding="utf-8").partition(module.MARKS[0])[2].partition(module.MARKS[1])[0]
+    assert shown.strip() == "\n".join(lines).strip()
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("recipes/*/*.yaml")), ids=lambda path: path.parent.name)
