@@ -146,7 +146,7 @@ def train_and_score(data: str, seed: int, files: Files) -> None:
         return
     if not (run / "metrics.json").is_file():
         arguments = ["train", "--config", str(files.recipe), "--seed", str(seed), "--out", str(run), "--resume"]
-        arguments += ["--data.root", root] if root else []
+        arguments += (["--data.root", root] if root else []) + (["--data.parts", parts] if parts else [])
         if files.box:
             if not files.box.is_dir():
                 raise SystemExit(f"{files.box}: is not there; run {BLACK_BOX} with the same --out first")

@@ -28,11 +28,11 @@ def ablate(compare):
 
 
 @pytest.mark.parametrize("module", ["compare", "ablate"])
-def test_the_page_shows_what_the_stored_scores_give(module, request):
+def test_the_page_shows_what_the_stored_scores_give(module, compare, request):
     module = request.getfixturevalue(module)
     lines = module.tables()
     assert lines
-    shown = module.PAGE.read_text(encoding="utf-8").partition(module.MARKS[0])[2].partition(module.MARKS[1])[0]
+    shown = compare.PAGE.read_text(encoding="utf-8").partition(module.MARKS[0])[2].partition(module.MARKS[1])[0]
     assert shown.strip() == "\n".join(lines).strip()
 
 
