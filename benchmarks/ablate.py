@@ -127,9 +127,11 @@ def tables() -> list[str]:
 
 
 def table_of(data: str) -> list[str]:
-    """The lines of one data set's table."""
+    """The lines of one data set's table; with all options, the seeds that the other rows have."""
     found = found_in(RESULTS / "ablation" / data)
-    rows = {row: found.get(row, []) for row in ROWS} | {"all": found_in(RESULTS / data).get(BASE[data], [])}
+    seeds = {scores["seed"] for runs in found.values() for scores in runs}
+    whole = [scores for scores in found_in(RESULTS / data).get(BASE[data], []) if scores["seed"] in seeds]
+    rows = {row: found.get(row, []) for row in ROWS} | {"all": whole}
     return table(DATA[data].title, "options", rows, SHOWN)
 
 
