@@ -41,12 +41,12 @@ def test_training_masks_lie_over_their_pictures():
 
     thirds = augmentation((13, 20), (1.0, 1.0), (0.5,) * 3)
     stream = TrainingStream(Ramps(), 3, lambda width, height: (height // 3, width // 3), thirds, seed=0, length=4)
-    for image, mask in (stream[index] for index in range(4)):
+    for image, mask, _ in (stream[index] for index in range(4)):
         assert (image[0].int() - mask.int())[:, 2:-2].abs().max() <= 1
-    picture, mask = tv_tensors.Image(torch.from_numpy(ramp)[None]), tv_tensors.Mask(torch.from_numpy(ramp))
+    picture, mask = tv_tensors.Image(torch.from_numpy(ramp)[None]), tv_tensors.Mask(torch.from_numpy(ramp)[None])
     picture, mask = RandomScale((1 / 3, 1 / 3))(picture, mask)
-    assert mask.shape == (13, 20)
-    assert (picture[0].int() - mask.int())[:, 2:-2].abs().max() <= 1
+    assert mask.shape == (1, 13, 20)
+    assert (picture - mask.int())[0, :, 2:-2].abs().max() <= 1
 
 
 def test_palette_pictures_hold_their_indices():

@@ -14,11 +14,13 @@ import scaleprotoseg.training.curriculum as curriculum
 import scaleprotoseg.training.module as module
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.data.part_masks import part_mask
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import require_fit, run_phases, start
-from scaleprotoseg.training.losses import OwnPrototypes, Twins, distillation
+from scaleprotoseg.training.losses import OwnPrototypes, Pointing, Twins, distillation
+from scaleprotoseg.training.pointing import part_of_prototypes
 from scaleprotoseg.training.recipe import Recipe
 from tests.evaluation.toys import PartToys
 from tests.toys import Toys, recipe_values
@@ -35,14 +37,14 @@ class CutOffError(Exception):
     pass
 
 
-def trained(recipe, folder):
-    states = {}
+def trained(recipe, folder, dataset=None):
+    dataset, states = dataset or Toys(), {}
 
     def keep(name: str, network: Network) -> None:
         states[name] = {key: value.clone() for key, value in network.state_dict().items()}
 
-    network, done = start(recipe, Toys().labels, folder)
-    run_phases(network, done, recipe, Toys(), folder, keep)
+    network, done = start(recipe, dataset.labels, folder)
+    run_phases(network, done, recipe, dataset, folder, keep)
     return network, states
 
 
@@ -128,6 +130,29 @@ def test_held_prototypes_point_where_they_pointed(tmp_path):
     assert moved[1] < 0.5 * moved[0], moved
 
 
+def test_prototypes_learn_to_point_at_their_parts(tmp_path):
+    dataset, off = PartToys(), []
+    images = torch.stack([_pixels(sample) for sample in dataset])
+    masks, parts = (
+        torch.from_numpy(np.stack(maps))
+        for maps in ([sample.mask for sample in dataset], [part_mask(sample, 0.0) for sample in dataset])
+    )
+    for weight in (0.0, 20.0):
+        phases = {name: phase for name, phase in tied_phases().items() if name not in ("pruning", "last")}
+        phases["tied"] |= {"steps": 30, "pointing": weight, "hold": 0.0}
+        finer = {**recipe_values()["network"], "encoder": {"name": "resnet10t", "stage": 1}}
+        recipe = make_recipe(phases=phases, network=finer, store={"views": 4})
+        network, states = trained(recipe, tmp_path / f"{weight:g}", dataset)
+        before = copy.deepcopy(network)
+        before.load_state_dict(states["grouping"])
+        part_of, layer = part_of_prototypes(before, dataset), network.prototypes
+        with torch.no_grad():
+            maps = network(images).similarities
+        loss = Pointing(OwnPrototypes(layer.prototype_class, layer.prototype_scale, 3), part_of)
+        off.append(float(loss(maps, parts, resize_labels(masks, maps.shape[-2:]))))
+    assert off[1] < 0.7 * off[0], off
+
+
 def test_a_pupil_comes_nearer_to_its_teacher(tmp_path):
     torch.manual_seed(3)
     teacher, _ = start(make_recipe(), Toys().labels, tmp_path)
@@ -170,10 +195,13 @@ def test_what_nothing_can_be_learnt_from_is_refused_before_a_training(tmp_path):
 
 
 def test_missing_parts_are_found_before_a_training():
-    recipe = make_recipe(phases={"joint": tied_phases()["joint"], "choice": {"do": "prune-by-parts"}})
-    with pytest.raises(UserError, match="toys: prune-by-parts needs part labels, and there are none"):
-        require_fit(recipe, Toys())
-    require_fit(recipe, PartToys())
+    joint = tied_phases()["joint"]
+    chosen = make_recipe(phases={"joint": joint, "choice": {"do": "prune-by-parts"}})
+    pointing = make_recipe(phases={"joint": {**joint, "pointing": 1.0}})
+    for needs, recipe in {"prune-by-parts": chosen, "pointing": pointing}.items():
+        with pytest.raises(UserError, match=f"toys: {needs} needs part labels, and there are none"):
+            require_fit(recipe, Toys())
+        require_fit(recipe, PartToys())
 
 
 def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):

@@ -12,12 +12,14 @@ from scaleprotoseg.model.groups import class_members, project_to_simplex
 from scaleprotoseg.training.losses import (
     Diversity,
     OwnPrototypes,
+    Pointing,
     Twins,
     class_weights,
     cross_entropy,
     distillation,
     foreign_l1,
     group_entropy,
+    shares_of_cells,
     upsample,
 )
 
@@ -128,6 +130,76 @@ def test_twins_are_happy_with_different_prototypes_that_noise_does_not_move():
     assert [float(value) for value in loss(apart, apart, labels)] == pytest.approx([0, 0], abs=1e-4)
     assert [float(value) for value in loss(alike, alike, labels)] == pytest.approx([0, 1], abs=1e-4)
     assert float(loss(apart, -apart, labels)[0]) == pytest.approx(2, abs=1e-4)
+
+
+def pointing_by_loops(similarities, parts, labels, prototype_class, part_of):
+    """One minus the correlation of each prototype with its part, picture by picture and pixel by pixel."""
+    terms = []
+    rows, columns = labels.shape[1:]
+    for image, shown, classes in zip(similarities, parts.tolist(), labels, strict=True):
+        tall, wide = len(shown) / rows, len(shown[0]) / columns
+        for values, label, part in zip(image, prototype_class.tolist(), part_of.tolist(), strict=True):
+            share = torch.zeros_like(values)
+            for y, line in enumerate(shown):
+                for x, here in enumerate(line):
+                    share[int(y / tall), int(x / wide)] += (here == part != 0) / (tall * wide)
+            cells = classes == label
+            if cells.sum() >= 6 and share[cells].sum() > 0:
+                a, b = (maps[cells] - maps[cells].mean() for maps in (values, share))
+                terms.append(1 - (a * b).mean() / ((a.square().mean() + 1e-4) * (b.square().mean() + 1e-4)).sqrt())
+    return torch.stack(terms).mean() if terms else similarities.sum() * 0
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_pointing_equals_the_loops(data, seed):
+    generator = torch.Generator().manual_seed(seed)
+    kinds = data.draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 3)), min_size=1))
+    prototype_scale, prototype_class, part_of = torch.tensor(kinds).T
+    labels = torch.randint(0, 4, (2, 4, 5), generator=generator)
+    labels[labels == 3] = 255
+    parts = torch.randint(0, 6, (2, 12, 10), generator=generator, dtype=torch.uint8)
+    parts[:, data.draw(st.integers(0, 12)) :] = 0
+    maps = torch.rand(2, len(kinds), 4, 5, generator=generator, dtype=torch.double).requires_grad_()
+    ours = Pointing(OwnPrototypes(prototype_class, prototype_scale, 3), part_of)(maps, parts, labels)
+    loops = pointing_by_loops(maps, parts, labels, prototype_class, part_of)
+    torch.testing.assert_close(ours, loops, rtol=1e-6, atol=1e-7)
+    grads = [torch.autograd.grad(loss, maps, retain_graph=True)[0] for loss in (ours, loops)]
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-7)
+
+
+def test_pointing_is_happy_with_prototypes_on_their_parts():
+    kinds, labels = torch.zeros(2, dtype=torch.long), torch.zeros(1, 2, 4, dtype=torch.long)
+    loss = Pointing(OwnPrototypes(kinds, kinds, 1), torch.tensor([1, 2]))
+    parts = torch.tensor([[[0, 1, 1, 1], [2, 2, 2, 0]]], dtype=torch.uint8)
+    on = torch.stack([parts == 1, parts == 2], 1).float()
+    assert float(loss(on, parts, labels)) == pytest.approx(0, abs=1e-3)
+    assert float(loss(-on, parts, labels)) == pytest.approx(2, abs=1e-3)
+    assert float(loss(on, torch.zeros_like(parts), labels)) == 0
+
+
+@pytest.mark.parametrize("weight", [1.0, 100.0])
+def test_where_nothing_counts_nothing_is_learnt(weight):
+    own = OwnPrototypes(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), 1)
+    maps, cells = torch.rand(1, 1, 2, 2, requires_grad=True), torch.zeros(1, 2, 2, dtype=torch.uint8)
+    losses = [
+        Diversity(own)(maps, cells),
+        *Twins(own)(maps, maps.detach(), cells),
+        Pointing(own, torch.tensor([1]))(maps, cells, cells),
+        cross_entropy(maps, cells.fill_(255)),
+    ]
+    (weight * torch.stack(losses)).sum().backward()
+    assert not any(losses) and torch.equal(maps.grad, torch.zeros_like(maps))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (4, 6), (7, 11)])
+def test_shares_of_parts_add_up_to_their_pixels(size):
+    parts = torch.randint(0, 9, (2, 7, 11), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    shares = shares_of_cells(parts, 6, size)
+    assert shares.shape == (2, 7, *size) and not shares[:, 0].any()
+    for part in range(1, 7):
+        pixels = shares[:, part].sum(dim=(1, 2)) * 77 / (size[0] * size[1])
+        torch.testing.assert_close(pixels, (parts == part).sum(dim=(1, 2)).float())
 
 
 def test_cross_entropy_ignores_void_and_resizes_labels():

@@ -17,6 +17,7 @@ from scaleprotoseg.data.bands import to_channels
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
+from scaleprotoseg.data.part_masks import part_mask
 
 CACHE_BYTES = 1 << 30
 """Resized pictures are kept in memory up to this many bytes in a phase, so that most are decoded once."""
@@ -26,7 +27,7 @@ Size = Callable[[int, int], tuple[int, int]]
 
 
 class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Resizes picture and mask together by one random factor.
+    """Resizes a picture and its (n, H, W) masks together by one random factor.
 
     Args:
         scale: Smallest and largest factor; drawn uniformly.
@@ -43,9 +44,9 @@ class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
         return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Resizes one of picture and mask: bilinear with antialiasing, or nearest."""
+        """Resizes picture or masks: bilinear with antialiasing, or nearest."""
         if isinstance(inpt, tv_tensors.Mask):
-            return tv_tensors.wrap(resize_labels(inpt[None], params["size"])[0], like=inpt)
+            return tv_tensors.wrap(resize_labels(inpt, params["size"]), like=inpt)
         return self._call_kernel(TF.resize, inpt, **params, antialias=True)
 
 
@@ -89,7 +90,7 @@ class Laps:
         return int(self._order[position])
 
 
-class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
+class TrainingStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """An endless, reproducible stream of augmented pictures.
 
     Item ``i`` depends on the seed and on ``i`` alone: every pass over the data has its own order, and every item its
@@ -102,10 +103,18 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         transform: The augmentation, random through torch's generator.
         seed: Any integer.
         length: Items in the stream.
+        radius: How far a part reaches around its keypoint, in pixels of the whole picture; None = items have no parts.
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, channels: int, size: Size, transform: v2.Transform, seed: int, length: int
+        self,
+        dataset: SegmentationDataset,
+        channels: int,
+        size: Size,
+        transform: v2.Transform,
+        seed: int,
+        length: int,
+        radius: float | None = None,
     ) -> None:
         self.dataset = dataset
         self.channels = channels
@@ -113,6 +122,7 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
         self.transform = transform
         self.seed = seed
         self.length = length
+        self.radius = radius
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
         self._cached_bytes = 0
         self._laps = Laps(len(dataset), seed)
@@ -120,29 +130,34 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """One augmented item.
 
         Returns:
-            (channels, h, w) picture with values in 0-255, uint8 (of bands float32), and (h, w) uint8 train ids.
+            (channels, h, w) picture with values in 0-255, uint8 (of bands float32), (h, w) uint8 train ids, and (h, w)
+            uint8 part ids, 0 where there is none; of length 0 if they are not wanted.
         """
-        image, mask = self._resized(self._laps[index])
+        image, masks = self._resized(self._laps[index])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([self.seed, index, 1]).integers(2**62)))
-            image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
-        return image.as_subclass(Tensor), mask.as_subclass(Tensor)
+            image, masks = self.transform(tv_tensors.Image(image), tv_tensors.Mask(masks))
+        mask, *parts = masks.as_subclass(Tensor)
+        none = torch.zeros(0, dtype=torch.uint8)
+        return image.as_subclass(Tensor), mask, parts[0].where(mask != VOID, 0) if parts else none
 
     def _resized(self, index: int) -> tuple[Tensor, Tensor]:
         if index in self._cache:
             return self._cache[index]
         sample = self.dataset[index]
-        whole = torch.from_numpy(require_mask(self.dataset, sample))
+        whole = [require_mask(self.dataset, sample)]
+        if self.radius is not None:
+            whole.append(part_mask(sample, self.radius))
         size = list(self.size(sample.image.width, sample.image.height))
         pixels = to_channels(sample.pixels, self.channels, f"{self.dataset.name}: {sample.name}")
         image = TF.resize(pixels, size, antialias=True)
-        mask = resize_labels(whole[None], size)[0]
+        masks = resize_labels(torch.from_numpy(np.stack(whole)), size)
         worker = get_worker_info()
         if self._cached_bytes < CACHE_BYTES / (worker.num_workers if worker else 1):
-            self._cache[index] = image, mask
-            self._cached_bytes += image.nbytes + mask.nbytes
-        return image, mask
+            self._cache[index] = image, masks
+            self._cached_bytes += image.nbytes + masks.nbytes
+        return image, masks

@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import Keypoint, Sample, SegmentationDataset, require_mask
+from scaleprotoseg.data.part_masks import squared_distances
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.distributed import gather, share
 from scaleprotoseg.model.inference import Alter
@@ -148,8 +149,7 @@ def around(point: Keypoint, radius: float, size: tuple[int, int]) -> Integers:
     Returns:
         Flat indices.
     """
-    rows, columns = np.ogrid[: size[0], : size[1]]
-    near = (rows + 0.5 - point.y) ** 2 + (columns + 0.5 - point.x) ** 2 <= radius**2
+    near = squared_distances(point, size) <= radius**2
     near[int(point.y), int(point.x)] = True
     return np.flatnonzero(near)
 

@@ -30,12 +30,14 @@ from scaleprotoseg.model.foreign import TORCHVISION, TransformersEncoder
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.inference import fastest_device, input_size
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.part_options import PAPER
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.torchvision_weights import load_torchvision_encoder
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 from scaleprotoseg.training.frame import frame
 from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
+from scaleprotoseg.training.pointing import part_of_prototypes
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
@@ -62,10 +64,11 @@ def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
         UserError: If there are no part labels, or nothing can be learnt from the warm start's logits.
     """
     phases = recipe.phases.values()
-    if dataset.parts is None and any(phase.do == "prune-by-parts" for phase in phases):
+    told = ["prune-by-parts"] * any(phase.do == "prune-by-parts" for phase in phases)
+    told += ["pointing"] * any(phase.pointing for phase in phases)
+    if dataset.parts is None and told:
         raise UserError(
-            f"{dataset.name}: prune-by-parts needs part labels, and there are none; name them in data.parts, or leave "
-            "the phase out"
+            f"{dataset.name}: {told[0]} needs part labels, and there are none; name them in data.parts, or leave it out"
         )
     name = recipe.warm_start
     if name is None or not any(phase.distillation and not phase.teacher for phase in phases):
@@ -232,12 +235,13 @@ def _fit(
     stem = Stem(network, level_of(network, phase), teacher)
     stream: TrainingStream | ViewStore
     if recipe.store.views and stem.level != "pictures":
-        views = partial(_stream, recipe, dataset, _phase_seed(recipe, len(recipe.phases)))
+        views = partial(_stream, recipe, phase, dataset, _phase_seed(recipe, len(recipe.phases)))
         stream = stored(stem, phase, recipe, views, folder / STORE, length, over_pictures("reading views"))
     else:
-        stream = _stream(recipe, dataset, _phase_seed(recipe, index), length)
+        stream = _stream(recipe, phase, dataset, _phase_seed(recipe, index), length)
     tied = TiedPrototypes(network, dataset) if phase.tied else None
-    module = FitModule(network, phase, recipe.loss, weights, stem, stream, data, tied)
+    part_of = part_of_prototypes(network, dataset, over_pictures("looking for parts")) if phase.pointing else None
+    module = FitModule(network, phase, recipe.loss, weights, stem, stream, data, tied, part_of)
     steps = _checkpoint(folder, index, "-steps")
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)
     begun = len(list((folder / "logs").glob(f"{index:02d}-{name}*")))
@@ -296,8 +300,8 @@ def _teacher(recipe: Recipe, phase: Phase, network: Network, folder: Path) -> Ne
     return load(name).to(network.mean.device)
 
 
-def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int) -> TrainingStream:
-    """Augmented pictures."""
+def _stream(recipe: Recipe, phase: Phase, dataset: SegmentationDataset, seed: int, length: int) -> TrainingStream:
+    """Augmented pictures, with parts if a phase looks at them."""
     reading = recipe.network.input
     return TrainingStream(
         dataset,
@@ -306,6 +310,7 @@ def _stream(recipe: Recipe, dataset: SegmentationDataset, seed: int, length: int
         transform=augmentation(recipe.data.crop, recipe.data.scale, reading.mean),
         seed=seed,
         length=length,
+        radius=PAPER.radius if phase.pointing else None,
     )
 
 

@@ -46,8 +46,9 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _share(count: Tensor) -> Tensor:
-    """What to divide a sum by: what a process has on average, and more than 0."""
-    return average(count).clamp_min(torch.finfo(count.dtype).tiny)
+    """What to divide a sum by: what a process has on average; 1 if there is nothing, so that gradients are 0."""
+    share = average(count)
+    return share.where(share > 0, torch.ones_like(share))
 
 
 def class_weights(pixels: Tensor, balance: float) -> Tensor:
@@ -214,7 +215,7 @@ class Twins:
             ``invariance`` in 0-2 and ``redundancy`` in 0-1.
         """
         segments = Segments(self.own, labels)
-        one, other = (self._standardised(segments, maps) for maps in (similarities, twin))
+        one, other = (_standardised(segments, segments.own(maps)) for maps in (similarities, twin))
         left, right = self.own.left, self.own.right
         both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
         redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, self.CELLS))
@@ -223,20 +224,77 @@ class Twins:
     def invariance(self, similarities: Tensor, twin: Tensor, labels: Tensor) -> Tensor:
         """The first loss alone; see :meth:`__call__`."""
         segments = Segments(self.own, labels)
-        return self._invariance(segments, *(self._standardised(segments, maps) for maps in (similarities, twin)))
+        return self._invariance(
+            segments, *(_standardised(segments, segments.own(maps)) for maps in (similarities, twin))
+        )
 
     def _invariance(self, segments: Segments, one: Tensor, other: Tensor) -> Tensor:
         return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, self.CELLS))
 
-    @staticmethod
-    def _standardised(segments: Segments, maps: Tensor) -> Tensor:
-        """(n, S, M) values at each cell's own prototypes, with mean 0 and length 1 over each segment."""
-        values = segments.own(maps)
-        size = segments.size.clamp_min(1)[:, None, None].to(values.dtype)
-        values = values - (segments.sum(values) / size)[segments.segment]
-        # A prototype that is the same everywhere has no direction; its length must not be 0.
-        length = (segments.sum(values.square()) + 1e-4 * size).sqrt()
-        return values / length[segments.segment]
+
+class Pointing:
+    """Makes every prototype point at a part of its class.
+
+    Within a class in a picture that shows the part, the loss is 1 - the correlation over cells of the prototype's
+    similarity with the share of the cell that the part takes.
+
+    Args:
+        own: The prototypes of each class.
+        part_of: (P,) part id of each prototype, from 1; 0 for those without.
+    """
+
+    def __init__(self, own: OwnPrototypes, part_of: Tensor) -> None:
+        self.own = own
+        self.part_of = part_of
+
+    def __call__(self, similarities: Tensor, parts: Tensor, labels: Tensor) -> Tensor:
+        """The loss; 0 if no part is shown.
+
+        Args:
+            similarities: (B, P, h, w) of the pictures.
+            parts: (B, H, W) part ids, 0 where there is none.
+            labels: (B, h, w) train ids.
+
+        Returns:
+            Scalar in 0-2.
+        """
+        segments = Segments(self.own, labels)
+        shares = shares_of_cells(parts, int(self.part_of.max()), similarities.shape[-2:])
+        where = segments.own(shares[:, self.part_of])
+        point = _standardised(segments, segments.own(similarities)) * _standardised(segments, where)
+        shown = segments.counted(self.own.exists, Twins.CELLS) & (segments.sum(where) > 0)
+        return _mean_of(1 - segments.sum(point), shown)
+
+
+def shares_of_cells(parts: Tensor, count: int, size: Sequence[int]) -> Tensor:
+    """Share of each cell's pixels that a part takes.
+
+    Args:
+        parts: (B, H, W) part ids, 0 where there is none.
+        count: Parts T that are looked at, the first ones.
+        size: (h, w) of the cells.
+
+    Returns:
+        (B, T + 1, h, w) shares by part id; those of 0 are 0.
+    """
+    rows, columns = (
+        torch.arange(old, device=parts.device) * new // old for old, new in zip(parts.shape[1:], size, strict=True)
+    )
+    picture = torch.arange(len(parts), device=parts.device)[:, None, None]
+    place = ((picture * (count + 1) + parts) * size[0] + rows[:, None]) * size[1] + columns
+    of_parts = place[(parts > 0) & (parts <= count)]
+    pixels = torch.bincount(of_parts, minlength=len(parts) * (count + 1) * size[0] * size[1])
+    area = parts.shape[1] * parts.shape[2] / (size[0] * size[1])
+    return pixels.view(len(parts), count + 1, *size) / area
+
+
+def _standardised(segments: Segments, values: Tensor) -> Tensor:
+    """(n, S, M) values with mean 0 and length 1 over each segment."""
+    size = segments.size.clamp_min(1)[:, None, None].to(values.dtype)
+    values = values - (segments.sum(values) / size)[segments.segment]
+    # What is the same everywhere has no direction; its length must not be 0.
+    length = (segments.sum(values.square()) + 1e-4 * size).sqrt()
+    return values / length[segments.segment]
 
 
 def _mean_of(values: Tensor, counted: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.training.losses import (
     Diversity,
     OwnPrototypes,
+    Pointing,
     Twins,
     cross_entropy,
     distillation,
@@ -100,9 +101,11 @@ class FitModule(LightningModule):
         stream: Training pictures, or what stands still of them.
         data: Batch size and workers.
         tied: What the prototypes are read from, if they are tied.
+        part_of: (P,) part id that each prototype is to point at, 0 for none, if the phase has ``pointing``.
     """
 
     class_weights: Tensor | None
+    part_of: Tensor | None
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class FitModule(LightningModule):
         stream: TrainingStream | ViewStore,
         data: DataConfig,
         tied: TiedPrototypes | None = None,
+        part_of: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -125,6 +129,7 @@ class FitModule(LightningModule):
         self.tied = tied
         self.before = Stem(copy.deepcopy(network), stem.level) if phase.hold else None
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("part_of", part_of, persistent=False)
         trained = {p for part in phase.learning_rates for p in parts_of(network)[part]}
         if phase.encoder_norm == "frozen":
             trained -= norm_parameters(network)
@@ -149,9 +154,10 @@ class FitModule(LightningModule):
             held = self.before.outputs(clean) if self.before else []
         losses = dict(self._head_losses())
         for output, twin, old in zip_longest(outputs, twins, held):
+            cells = resize_labels(view.masks, output.logits.shape[-2:])
             terms = [
-                *self._losses(output, old, view.masks),
-                *self._twin_losses(output, twin, view.masks),
+                *self._losses(output, old, view, cells),
+                *self._twin_losses(output, twin, view.masks, cells),
                 *(("distillation", self.phase.distillation, distillation(output.logits, maps)) for maps in view.taught),
             ]
             for name, weight, value in terms:
@@ -162,32 +168,37 @@ class FitModule(LightningModule):
         self.log_dict(shown, sync_dist=True)
         return total
 
-    def _view(self, batch: tuple[Tensor, Tensor], batch_index: int) -> View:
+    def _view(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> View:
         """What stands still of a batch, the same for the same seed and place in the stream."""
-        pictures, masks = batch
+        pictures, masks, parts = batch
         images = pictures.to(memory_format=torch.channels_last).float() / 255
         generator = torch.Generator().manual_seed(seed_of(self.stream.seed, batch_index, rank()))
-        return view_of(self.stem, self.phase, images, masks, generator)
+        return view_of(self.stem, self.phase, images, masks, parts, generator)
 
-    def _losses(self, output: Output, before: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+    def _losses(
+        self, output: Output, before: Output | None, view: View, cells: Tensor
+    ) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of every loss that looks at a picture."""
-        yield "cross_entropy", 1.0, self._cross_entropy(output.logits, masks)
-        if self.phase.diversity and output.distances is not None:
-            cells = resize_labels(masks, output.distances.shape[-2:])
-            yield "diversity", self.phase.diversity, Diversity(self._own)(output.distances, cells)
+        phase = self.phase
+        yield "cross_entropy", 1.0, self._cross_entropy(output.logits, view.masks)
+        if phase.diversity and output.distances is not None:
+            yield "diversity", phase.diversity, Diversity(self._own)(output.distances, cells)
         if before is not None and before.similarities is not None and output.similarities is not None:
-            cells = resize_labels(masks, output.similarities.shape[-2:])
             moved = Twins(self._own).invariance(output.similarities, before.similarities, cells)
-            yield "hold", self.phase.hold, moved
+            yield "hold", phase.hold, moved
+        if self.part_of is not None and output.similarities is not None:
+            pointing = Pointing(self._own, self.part_of)(output.similarities, view.parts, cells)
+            yield "pointing", phase.pointing, pointing
 
-    def _twin_losses(self, output: Output, twin: Output | None, masks: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+    def _twin_losses(
+        self, output: Output, twin: Output | None, masks: Tensor, cells: Tensor
+    ) -> Iterator[tuple[str, float, Tensor]]:
         """The same of every loss that looks at its twin."""
         if twin is None:
             return
         phase = self.phase
         yield "twin_cross_entropy", 1.0, self._cross_entropy(twin.logits, masks)
         if (phase.invariance or phase.redundancy) and output.similarities is not None and twin.similarities is not None:
-            cells = resize_labels(masks, output.similarities.shape[-2:])
             invariance, redundancy = Twins(self._own)(output.similarities, twin.similarities, cells)
             yield "invariance", phase.invariance, invariance
             yield "redundancy", phase.redundancy, redundancy

@@ -13,10 +13,10 @@ from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import class_of_parts, tally_parts
+from scaleprotoseg.model.parts import class_of_parts
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.search import nearest_patches
-from scaleprotoseg.model.units import activations_of, units_of
+from scaleprotoseg.training.pointing import tally_prototypes
 
 log = logging.getLogger(__name__)
 
@@ -81,17 +81,14 @@ def prune_by_parts(
     Raises:
         UserError: If no picture shows a part.
     """
-    units = units_of(network)[:1]
-    unit_class = units[0].unit_class.numpy()
-    (tally,) = tally_parts(activations_of(network, units), units, dataset, network.std, progress=progress)
+    units, tally = tally_prototypes(network, dataset, progress)
+    unit_class = units.unit_class.numpy()
     shares = tally.agreement(tally.steady, class_of_parts(dataset), unit_class)
-    if not tally.shown.any():
-        raise UserError(f"{dataset.name}: no training picture shows a part; leave prune-by-parts out")
     keep = np.isnan(shares) | (shares > agreement)
     for label in np.unique(unit_class):
-        own = units[0].of(label)
+        own = units.of(label)
         keep[own[shares[own].argmax()]] = True
-    _keep(network, units[0].index[torch.from_numpy(keep)])
+    _keep(network, units.index[torch.from_numpy(keep)])
 
 
 def _keep(network: Network, keep: Tensor) -> None:

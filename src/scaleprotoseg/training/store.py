@@ -42,12 +42,14 @@ class View(NamedTuple):
         masks: Train ids.
         twin: What stands still of the twin, the same picture with noise; empty without noise.
         taught: Logits of the teacher, as the only element; empty without one.
+        parts: Part ids; of length 0 in all but the first dimension if the phase does not look at them.
     """
 
     clean: list[Tensor]
     masks: Tensor
     twin: list[Tensor]
     taught: list[Tensor]
+    parts: Tensor
 
 
 class ViewStore(Dataset[View]):
@@ -80,7 +82,7 @@ class ViewStore(Dataset[View]):
         clean, twin, taught = (
             [arrays[name] for name in sorted(arrays) if name.startswith(kind)] for kind in ("clean", "twin", "taught")
         )
-        return View(clean, arrays["mask"], twin, taught)
+        return View(clean, arrays["mask"], twin, taught, arrays["parts"])
 
 
 def stored(
@@ -143,10 +145,10 @@ def fill(
         generator = torch.Generator().manual_seed(seed_of(stream.seed, number))
         batches: list[dict[str, Tensor]] = []
         items = Subset(stream, range(number * CHUNK, min(len(stream), (number + 1) * CHUNK)))
-        for pictures, masks in DataLoader(items, batch_size=8):
+        for pictures, masks, parts in DataLoader(items, batch_size=8):
             images = (pictures.float() / 255).to(std.device, memory_format=torch.channels_last)
-            view = view_of(stem, phase, images, masks.to(std.device), generator)
-            batch = {"mask": view.masks}
+            view = view_of(stem, phase, images, masks.to(std.device), parts.to(std.device), generator)
+            batch = {"mask": view.masks, "parts": view.parts}
             for kind in ("clean", "twin", "taught"):
                 # Logits of groups may be larger than half precision can say.
                 small = torch.float32 if kind == "taught" else torch.float16
@@ -157,7 +159,7 @@ def fill(
                 np.save(new / f"{name}.npy", torch.cat([batch[name] for batch in batches]).numpy())
 
 
-def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: torch.Generator) -> View:
+def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, parts: Tensor, generator: torch.Generator) -> View:
     """What stands still of pictures, and of their twins if the phase has noise.
 
     Args:
@@ -165,6 +167,7 @@ def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: 
         phase: Its noise is a deviation on the normalised picture.
         images: (B, channels, H, W) in 0-1.
         masks: (B, H, W) train ids.
+        parts: (B, H, W) part ids, or (B, 0).
         generator: Of the noise, on the CPU.
     """
     twin: list[Tensor] = []
@@ -172,18 +175,18 @@ def view_of(stem: Stem, phase: Phase, images: Tensor, masks: Tensor, generator: 
         noise = torch.randn(images.shape, generator=generator).to(images.device)
         twin = stem(images + phase.noise * stem.network.std * noise)
     clean = stem(images)
-    return View(clean, masks, twin, stem.taught(images, clean))
+    return View(clean, masks, twin, stem.taught(images, clean), parts)
 
 
 def _views(stem: Stem, phase: Phase, recipe: Recipe, stream: Callable[[int], TrainingStream]) -> int:
     """How many views are kept: as many as asked for, and as the disk allows."""
     one = stream(1)
     wanted = recipe.store.views * len(one.dataset)
-    picture, mask = one[0]
+    picture, mask, parts = one[0]
     image = picture[None].float().to(stem.network.std.device) / 255
     clean = stem(image)
     still, taught = (sum(values.numel() for values in maps) for maps in (clean, stem.taught(image, clean)))
-    bytes_each = mask.nbytes + 2 * still * (2 if phase.noise else 1) + 4 * taught
+    bytes_each = mask.nbytes + parts.nbytes + 2 * still * (2 if phase.noise else 1) + 4 * taught
     fit = int(recipe.store.gib * 2**30 / bytes_each)
     batch = recipe.data.batch_size
     if fit < batch:
@@ -206,6 +209,7 @@ def _digest(stem: Stem, phase: Phase, recipe: Recipe, views: int) -> str:
         views,
         stem.level,
         phase.noise,
+        phase.pointing > 0,
     ]
     digest = hashlib.sha256(json.dumps(values, default=str).encode())
     still = network.encoder if stem.level == "features" else network

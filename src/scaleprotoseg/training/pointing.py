@@ -1,0 +1,69 @@
+"""Which part of its class each prototype points at, and is to point at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.model.network import Network
+from scaleprotoseg.model.parts import Tally, class_of_parts, tally_parts
+from scaleprotoseg.model.units import Units, activations_of, units_of
+
+
+def tally_prototypes(
+    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> tuple[Units, Tally]:
+    """The prototypes in use, and what they hit.
+
+    Args:
+        network: With prototypes, in eval mode.
+        dataset: Training pictures, un-augmented, with parts.
+        progress: Wraps the picture indices to show progress.
+
+    Raises:
+        UserError: If no picture shows a part.
+    """
+    prototypes = units_of(network)[:1]
+    (tally,) = tally_parts(activations_of(network, prototypes), prototypes, dataset, network.std, progress=progress)
+    if not tally.shown.any():
+        raise UserError(f"{dataset.name}: no training picture shows a part; leave prune-by-parts and pointing out")
+    return prototypes[0], tally
+
+
+def part_of_prototypes(
+    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> Tensor:
+    """A part of its class for each prototype: where it points already, but no part twice in a class and scale.
+
+    Of all ways to hand out the parts, the one in which the prototypes of a class and scale hit theirs most often.
+
+    Args:
+        network: With prototypes, in eval mode.
+        dataset: Training pictures, un-augmented, with parts.
+        progress: Wraps the picture indices to show progress.
+
+    Returns:
+        (P,) part ids, from 1; 0 for prototypes that are not in use, whose class shows no part, or for which no part is
+        left.
+
+    Raises:
+        UserError: If no picture shows a part.
+    """
+    units, tally = tally_prototypes(network, dataset, progress)
+    layer = require_prototypes(network).prototypes
+    part_of = torch.zeros_like(layer.prototype_class)
+    classes, scales = (of[units.index].numpy() for of in (layer.prototype_class.cpu(), layer.prototype_scale.cpu()))
+    hits = tally.hits / tally.shown.clip(1)
+    part_class = np.where(tally.shown > 0, class_of_parts(dataset), -1)
+    for label, scale in sorted(set(zip(classes.tolist(), scales.tolist(), strict=True))):
+        own, parts = np.flatnonzero((classes == label) & (scales == scale)), np.flatnonzero(part_class == label)
+        rows, columns = linear_sum_assignment(hits[np.ix_(own, parts)], maximize=True)
+        part_of[units.index[own[rows]]] = torch.from_numpy(parts[columns] + 1).to(part_of.device)
+    return part_of
