@@ -20,6 +20,7 @@ from compare import (
     BLACK_BOX,
     COLUMNS,
     DATA,
+    PAGE,
     RESULTS,
     Files,
     found_in,
@@ -81,7 +82,7 @@ def main() -> None:
 
     options = parsed(__doc__, choice)
     if options.command == "table":
-        put_between(MARKS, tables())
+        put_between(PAGE, MARKS, tables())
         return
     roots = dict(options.root)
     for data in options.data:

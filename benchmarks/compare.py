@@ -1,4 +1,4 @@
-r"""Trains and scores methods on data sets with several seeds, and writes the table of docs/results.md.
+r"""Trains and scores methods on data sets with several seeds, and writes the tables of docs/results.md and README.md.
 
     python benchmarks/compare.py run --root camvid=CAMVID --root isbi_em=ISBI2012 --root voc2012=VOC2012 \
         --parts voc2012=KEYPOINTS.json [--data scenes ...] [--methods protoseg ...] [--seeds 0 1] [--out runs/compare]
@@ -25,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "results.md"
+FRONT = HERE.parent / "README.md"
 MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- end of benchmarks/compare.py table -->"
 BLACK_BOX = "deeplabv2"
 
@@ -86,7 +87,8 @@ def main() -> None:
 
     options = parsed(__doc__, choice)
     if options.command == "table":
-        put_between(MARKS, tables())
+        put_between(PAGE, MARKS, tables())
+        put_between(FRONT, MARKS, summary())
         return
     roots, parts = dict(options.root), dict(options.parts)
     for data in options.data:
@@ -244,6 +246,21 @@ def table_of(data: str) -> list[str]:
     return lines
 
 
+def summary() -> list[str]:
+    """The lines of the table on the front page: every method's mIoU, and the evidence inside what is shown."""
+    methods = {name: title for name, title in METHODS.items() if name != "scaleprotoseg-parts"}
+    explained = {name: title for name, title in methods.items() if name != BLACK_BOX}
+    heads = [f"mIoU, {title}" for title in methods.values()]
+    heads += [f"evidence inside, {title}" for title in explained.values()]
+    lines = [f"| data | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for data, about in DATA.items():
+        found = found_in(RESULTS / data)
+        cells = [cell(".3f", [miou(scores) for scores in found.get(name, [])]) for name in methods]
+        cells += [cell(".2f", [shown(scores, "inside") for scores in found.get(name, [])]) for name in explained]
+        lines.append(f"| {about.title} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def found_in(folder: Path) -> dict[str, list[Scores]]:
     """The scores in a folder's ``NAME-seedN.json`` by name, those of smaller seeds first."""
     found: dict[str, list[Scores]] = {}
@@ -276,14 +293,14 @@ def cell(form: str, values: list[float | None]) -> str:
     return f"{statistics.fmean(known):{form}}{spread}"
 
 
-def put_between(marks: tuple[str, str], lines: list[str]) -> None:
-    """Puts tables between their marks on the page."""
-    text = PAGE.read_text(encoding="utf-8")
+def put_between(page: Path, marks: tuple[str, str], lines: list[str]) -> None:
+    """Puts tables between their marks on a page."""
+    text = page.read_text(encoding="utf-8")
     before, first, rest = text.partition(marks[0])
     _, last, after = rest.partition(marks[1])
     if not (first and last):
-        raise SystemExit(f"{PAGE}: has no place for the tables; put the lines {marks[0]} and {marks[1]} into it")
-    PAGE.write_text(before + first + "\n\n" + "\n".join(lines) + last + after, encoding="utf-8")
+        raise SystemExit(f"{page}: has no place for the tables; put the lines {marks[0]} and {marks[1]} into it")
+    page.write_text(before + first + "\n\n" + "\n".join(lines) + last + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

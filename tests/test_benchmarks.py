@@ -27,13 +27,15 @@ def ablate(compare):
     return ablate
 
 
-@pytest.mark.parametrize("module", ["compare", "ablate"])
-def test_the_page_shows_what_the_stored_scores_give(module, compare, request):
-    module = request.getfixturevalue(module)
-    lines = module.tables()
-    assert lines
-    shown = compare.PAGE.read_text(encoding="utf-8").partition(module.MARKS[0])[2].partition(module.MARKS[1])[0]
-    assert shown.strip() == "\n".join(lines).strip()
+def test_the_pages_show_what_the_stored_scores_give(compare, ablate):
+    written = [
+        (compare.PAGE, compare.MARKS, compare.tables()),
+        (compare.FRONT, compare.MARKS, compare.summary()),
+        (compare.PAGE, ablate.MARKS, ablate.tables()),
+    ]
+    for page, (first, last), lines in written:
+        shown = page.read_text(encoding="utf-8").partition(first)[2].partition(last)[0]
+        assert lines and shown.strip() == "\n".join(lines).strip()
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("recipes/*/*.yaml")), ids=lambda path: path.parent.name)
@@ -69,15 +71,14 @@ def test_the_loss_of_accuracy_is_that_since_joint_training(compare):
     assert compare.lost({"phases": {"black-box": 0.5}}, ("black-box",)) is None
 
 
-def test_tables_are_put_between_their_marks_only(compare, monkeypatch, tmp_path):
+def test_tables_are_put_between_their_marks_only(compare, tmp_path):
     page = tmp_path / "results.md"
-    monkeypatch.setattr(compare, "PAGE", page)
     page.write_text("before\n<a>\nold\n</a>\nafter\n")
     for _ in range(2):
-        compare.put_between(("<a>", "</a>"), ["### New", ""])
+        compare.put_between(page, ("<a>", "</a>"), ["### New", ""])
         assert page.read_text() == "before\n<a>\n\n### New\n</a>\nafter\n"
     with pytest.raises(SystemExit, match="has no place for the tables"):
-        compare.put_between(("<b>", "</b>"), [])
+        compare.put_between(page, ("<b>", "</b>"), [])
 
 
 @pytest.mark.parametrize("data", ["scenes", "camvid"])
