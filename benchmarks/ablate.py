@@ -45,15 +45,15 @@ ROWS = {
     "frame": ("frame",),
 }
 """Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; logits that are
-learnt from, of the black box and later of joint training; prototypes chosen by parts, and held where they are tied;
-a region to show that holds what a similarity comes from.
+learnt from, of the black box and later of joint training; prototypes that learn to point at parts; a region to
+show that holds what a similarity comes from.
 """
 
 KEYS = {
     "twin": ("noise", "invariance", "redundancy"),
-    "tied": ("tied", "hold"),
+    "tied": ("tied",),
     "distillation": ("distillation", "teacher"),
-    "parts": ("hold",),
+    "parts": ("pointing",),
 }
 """What a phase says of an option."""
 
@@ -117,6 +117,7 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
         if do == "fit" and name != "joint" and "tied" not in options:
             rates = phase["learning_rates"].items()
             phases[name]["learning_rates"] = {part: rate for part, rate in rates if part != "pyramid"}
+            phases[name].pop("pointing", None)  # nothing moves the prototypes
         if "twin" not in options and "pyramid" in phases[name].get("learning_rates", {}):
             phases[name]["diversity"] = DIVERSITY
     return values | {"phases": phases}

@@ -66,7 +66,7 @@ METHODS = {
     "protoseg": "ProtoSeg",
     "scaleprotoseg": "ScaleProtoSeg (paper)",
     "scaleprotoseg-tied": "ScaleProtoSeg (ours)",
-    "scaleprotoseg-parts": "ScaleProtoSeg (ours), chosen by parts",
+    "scaleprotoseg-parts": "ScaleProtoSeg (ours), with parts",
 }
 """Methods, and what the table calls them; those without a recipe for a data set are not run on it."""
 

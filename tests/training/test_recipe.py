@@ -33,9 +33,9 @@ REFUSED = {
     ),
     "frame without patches": ({"phases": {"a": FIT, "b": {"do": "frame"}}}, "phases.b: frames show training patches"),
     "shown for another pyramid": ({"network": {"pyramid": {"shown": [1]}}}, "network.pyramid.shown has 1 values"),
-    "nothing to hold": (
-        {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "hold": 1.0}}},
-        "phases.b: hold is about prototypes that move",
+    "nothing to point with": (
+        {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "pointing": 1.0}}},
+        "phases.b: pointing is about prototypes that move",
     ),
     "a teacher of nothing": (
         {"phases": {"a": FIT, "b": {**FIT, "teacher": "a"}}},

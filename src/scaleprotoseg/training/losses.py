@@ -16,6 +16,9 @@ from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import average
 
+CELLS = 6
+"""A class on fewer cells of a picture says nothing about correlations."""
+
 
 def cross_entropy(logits: Tensor, mask: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Mean pixel cross-entropy, void ignored; 0 if everything is void.
@@ -197,9 +200,6 @@ class Twins:
         own: The prototypes of each class.
     """
 
-    CELLS = 6
-    """A class on fewer cells of a picture says nothing about correlations."""
-
     def __init__(self, own: OwnPrototypes) -> None:
         self.own = own
 
@@ -218,18 +218,8 @@ class Twins:
         one, other = (_standardised(segments, segments.own(maps)) for maps in (similarities, twin))
         left, right = self.own.left, self.own.right
         both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
-        redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, self.CELLS))
-        return self._invariance(segments, one, other), redundancy
-
-    def invariance(self, similarities: Tensor, twin: Tensor, labels: Tensor) -> Tensor:
-        """The first loss alone; see :meth:`__call__`."""
-        segments = Segments(self.own, labels)
-        return self._invariance(
-            segments, *(_standardised(segments, segments.own(maps)) for maps in (similarities, twin))
-        )
-
-    def _invariance(self, segments: Segments, one: Tensor, other: Tensor) -> Tensor:
-        return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, self.CELLS))
+        redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, CELLS))
+        return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, CELLS)), redundancy
 
 
 class Pointing:
@@ -262,7 +252,7 @@ class Pointing:
         shares = shares_of_cells(parts, int(self.part_of.max()), similarities.shape[-2:])
         where = segments.own(shares[:, self.part_of])
         point = _standardised(segments, segments.own(similarities)) * _standardised(segments, where)
-        shown = segments.counted(self.own.exists, Twins.CELLS) & (segments.sum(where) > 0)
+        shown = segments.counted(self.own.exists, CELLS) & (segments.sum(where) > 0)
         return _mean_of(1 - segments.sum(point), shown)
 
 

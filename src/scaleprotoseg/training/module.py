@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import zip_longest
@@ -127,7 +126,6 @@ class FitModule(LightningModule):
         self.stream = stream
         self.data = data
         self.tied = tied
-        self.before = Stem(copy.deepcopy(network), stem.level) if phase.hold else None
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("part_of", part_of, persistent=False)
         trained = {p for part in phase.learning_rates for p in parts_of(network)[part]}
@@ -147,16 +145,13 @@ class FitModule(LightningModule):
         """Loss of one batch: of pictures, with values in 0-255, and masks; or of what a store holds of them."""
         view = View(*batch) if isinstance(self.stream, ViewStore) else self._view(batch, batch_index)
         vectors = None if self.tied is None else self.tied()
-        clean = [maps.float() for maps in view.clean]
-        outputs = self.stem.outputs(clean, vectors)
+        outputs = self.stem.outputs([maps.float() for maps in view.clean], vectors)
         twins = self.stem.outputs([maps.float() for maps in view.twin], vectors) if view.twin else []
-        with torch.no_grad():
-            held = self.before.outputs(clean) if self.before else []
         losses = dict(self._head_losses())
-        for output, twin, old in zip_longest(outputs, twins, held):
+        for output, twin in zip_longest(outputs, twins):
             cells = resize_labels(view.masks, output.logits.shape[-2:])
             terms = [
-                *self._losses(output, old, view, cells),
+                *self._losses(output, view, cells),
                 *self._twin_losses(output, twin, view.masks, cells),
                 *(("distillation", self.phase.distillation, distillation(output.logits, maps)) for maps in view.taught),
             ]
@@ -175,17 +170,12 @@ class FitModule(LightningModule):
         generator = torch.Generator().manual_seed(seed_of(self.stream.seed, batch_index, rank()))
         return view_of(self.stem, self.phase, images, masks, parts, generator)
 
-    def _losses(
-        self, output: Output, before: Output | None, view: View, cells: Tensor
-    ) -> Iterator[tuple[str, float, Tensor]]:
+    def _losses(self, output: Output, view: View, cells: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of every loss that looks at a picture."""
         phase = self.phase
         yield "cross_entropy", 1.0, self._cross_entropy(output.logits, view.masks)
         if phase.diversity and output.distances is not None:
             yield "diversity", phase.diversity, Diversity(self._own)(output.distances, cells)
-        if before is not None and before.similarities is not None and output.similarities is not None:
-            moved = Twins(self._own).invariance(output.similarities, before.similarities, cells)
-            yield "hold", phase.hold, moved
         if self.part_of is not None and output.similarities is not None:
             pointing = Pointing(self._own, self.part_of)(output.similarities, view.parts, cells)
             yield "pointing", phase.pointing, pointing

@@ -105,7 +105,6 @@ class Phase:
         diversity: Weight of the diversity loss.
         invariance: Weight of the loss that lets noise change nothing about where prototypes point.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
-        hold: Weight of the loss that lets prototypes point where they pointed when the phase began.
         pointing: Weight of the loss that lets every prototype point at one part of its class, which takes part labels
             of the training pictures.
         noise: Deviation of that noise, on the normalised picture. Above 0, every picture has a noisy twin, which is
@@ -133,7 +132,6 @@ class Phase:
     diversity: float = 0.0
     invariance: float = 0.0
     redundancy: float = 0.0
-    hold: float = 0.0
     pointing: float = 0.0
     noise: float = 0.0
     distillation: float = 0.0
@@ -228,7 +226,7 @@ class Recipe:
         for part, rate in phase.learning_rates.items():
             if rate <= 0:
                 raise UserError(f"{where}: the learning rate of {part} is {rate}; give more than 0, or leave it out")
-        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "hold", "pointing", "foreign_l1"), prototypes)
+        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "pointing", "foreign_l1"), prototypes)
         losses["group_entropy"] = groups
         for loss, possible in losses.items():
             if getattr(phase, loss) and not possible:
@@ -243,9 +241,8 @@ class Recipe:
         if phase.teacher and phase.teacher not in list(self.phases)[: len(before)]:
             raise UserError(f"{where}: its teacher {phase.teacher!r} is no earlier phase; name one, or leave it out")
         moved = [part for part in BENEATH_SOURCES if part in phase.learning_rates]
-        for loss in ("hold", "pointing"):
-            if getattr(phase, loss) and not moved:
-                raise UserError(f"{where}: {loss} is about prototypes that move, and nothing moves them; leave it out")
+        if phase.pointing and not moved:
+            raise UserError(f"{where}: pointing is about prototypes that move, and nothing moves them; leave it out")
         if phase.tied:
             if "project" not in before or moved != ["pyramid"] or self.network.input.scales:
                 raise UserError(
