@@ -94,7 +94,7 @@ def main() -> None:
 def ablate(data: str, row: str, seed: int, out: Path, root: str | None) -> None:
     """One training and its scores, as far as they are not there yet; none if the data has no such option."""
     values = yaml.safe_load(recipe(data, BASE[data]).read_text(encoding="utf-8"))
-    if row == "parts" and "selection" not in values["phases"]:
+    if row == "parts" and not any("pointing" in phase for phase in values["phases"].values()):
         return
     run = out / "ablation" / data / f"{row}-seed{seed}"
     file = run.with_suffix(".yaml")

@@ -247,7 +247,7 @@ def table_of(data: str) -> list[str]:
 
 
 def summary() -> list[str]:
-    """The lines of the table on the front page: every method's mIoU, and the evidence inside what is shown."""
+    """The lines of the table on the front page: mIoU and evidence inside of the methods that need no part labels."""
     methods = {name: title for name, title in METHODS.items() if name != "scaleprotoseg-parts"}
     explained = {name: title for name, title in methods.items() if name != BLACK_BOX}
     heads = [f"mIoU, {title}" for title in methods.values()]

@@ -91,6 +91,6 @@ def test_an_ablation_is_a_recipe_without_some_of_its_options(ablate, data, tmp_p
         assert ("distillation:" in told) == ("distillation" in options)
         assert ("noise:" in told) == ("twin" in options) == ("diversity:" not in told)
         assert (re.search("do: frame", told) is not None) == ("frame" in options)
-        assert ("prune-by-parts" in told) == ("parts" in options and data == "scenes")
+        assert ("prune-by-parts" in told) == ("pointing" in told) == ("parts" in options and data == "scenes")
         (tmp_path / "recipe.yaml").write_text(told, encoding="utf-8")
         assert cli._recipe(["--config", str(tmp_path / "recipe.yaml")]).data.name == data

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from scaleprotoseg import sanity
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.sanity import sanity_check
 from tests.evaluation.toys import PartToys
 from tests.test_cli import run
-from tests.toys import recipe_values, write_folder
+from tests.toys import Toys, recipe_values, write_folder
 from tests.training.test_curriculum import make_recipe
 
 
@@ -58,9 +60,15 @@ def test_neighbours_are_found_in_the_few_pictures_there_are(values, capsys):
 
 
 def test_phases_that_need_parts_and_a_teacher(monkeypatch, capsys):
-    monkeypatch.setattr(sanity, "open_dataset", lambda *_: PartToys())
+    class Late(PartToys):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return sample if index > 2 else replace(sample, parts=None)
+
+    monkeypatch.setattr(sanity, "open_dataset", lambda *_: Late())
     learnt = {"steps": 3, "learning_rates": {"classifier": 0.1}, "distillation": 1.0}
     phases = {name: recipe_values()["phases"][name] for name in ("joint", "projection")}
+    phases["joint"] |= {"pointing": 1.0}
     phases |= {
         "choice": {"do": "prune-by-parts"},
         "a": learnt,
@@ -69,6 +77,9 @@ def test_phases_that_need_parts_and_a_teacher(monkeypatch, capsys):
     }
     sanity_check(make_recipe(phases=phases, warm_start="nowhere"))
     assert "choice" in capsys.readouterr().out
+    monkeypatch.setattr(sanity, "open_dataset", lambda *_: Toys())
+    with pytest.raises(UserError, match="toys: no picture shows a part"):
+        sanity_check(make_recipe(phases=phases, warm_start="nowhere"))
 
 
 def test_the_estimate_is_steps_times_the_time_of_one(values, monkeypatch, capsys):

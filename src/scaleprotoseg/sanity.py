@@ -8,6 +8,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,20 +81,36 @@ class Stopwatch(Callback):
 
 
 class First(SegmentationDataset):
-    """The first labelled pictures of a data set."""
+    """The first pictures of a data set.
 
-    def __init__(self, dataset: SegmentationDataset, count: int) -> None:
+    Args:
+        dataset: Labelled pictures.
+        count: How many.
+        with_parts: Whether they are to show parts.
+
+    Raises:
+        UserError: If they are to show parts and none does.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, count: int, with_parts: bool) -> None:
         self.name, self.split, self.labels, self.parts = dataset.name, dataset.split, dataset.labels, dataset.parts
-        self._dataset, self._count = dataset, min(count, len(dataset))
+        fit = (index for index in range(len(dataset)) if not with_parts or _shows_parts(dataset[index]))
+        self._dataset, self._indices = dataset, list(islice(fit, count))
+        if not self._indices:
+            raise UserError(f"{dataset.name}: no picture shows a part; leave prune-by-parts and pointing out")
 
     @property
     def sample_names(self) -> list[str]:
         """Their names."""
-        return self._dataset.sample_names[: self._count]
+        return [self._dataset.sample_names[index] for index in self._indices]
 
     def __getitem__(self, index: int) -> Sample:
         """Reads one."""
-        return self._dataset[index]
+        return self._dataset[self._indices[index]]
+
+
+def _shows_parts(sample: Sample) -> bool:
+    return bool(sample.keypoints) or (sample.parts is not None and bool(sample.parts.any()))
 
 
 def sanity_check(recipe: Recipe) -> None:
@@ -136,7 +153,8 @@ def sanity_check(recipe: Recipe) -> None:
             disk = max(disk, sum(files) + max(files))  # A checkpoint is written beside the one it replaces.
             begun = time.perf_counter()
 
-        first = First(dataset, PICTURES)
+        with_parts = any(phase.pointing or phase.do == "prune-by-parts" for phase in recipe.phases.values())
+        first = First(dataset, PICTURES, with_parts)
         seed_everything(recipe.seed, verbose=False)
         network = Network(short.network, dataset.labels, recipe.method)
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])

@@ -180,8 +180,8 @@ def test_missing_parts_are_found_before_a_training():
     joint = tied_phases()["joint"]
     chosen = make_recipe(phases={"joint": joint, "choice": {"do": "prune-by-parts"}})
     pointing = make_recipe(phases={"joint": {**joint, "pointing": 1.0}})
-    for needs, recipe in {"prune-by-parts": chosen, "pointing": pointing}.items():
-        with pytest.raises(UserError, match=f"toys: {needs} needs part labels, and there are none"):
+    for needs, recipe in {r"prune-by-parts in phases\.choice": chosen, r"pointing in phases\.joint": pointing}.items():
+        with pytest.raises(UserError, match=f"toys: there are no part labels for {needs}; name them in data.parts"):
             require_fit(recipe, Toys())
         require_fit(recipe, PartToys())
 

@@ -17,6 +17,7 @@ from scaleprotoseg.training.curriculum import _stream
 from scaleprotoseg.training.recipe import Phase, StoreConfig
 from scaleprotoseg.training.stem import Stem, level_of
 from scaleprotoseg.training.store import stored, view_of
+from tests.evaluation.toys import PartToys
 from tests.model.test_search import small_network
 from tests.toys import Toys
 from tests.training.test_curriculum import make_recipe
@@ -36,7 +37,7 @@ def open_store(network, phase, folder, views=2, gib=1.0, length=40, teacher=None
     stem = Stem(network, level_of(network, phase), teacher)
 
     def stream(count):
-        return _stream(recipe, phase, Toys(), 7, count)
+        return _stream(recipe, phase, PartToys(), 7, count)
 
     return stored(stem, phase, recipe, stream, folder, length), stem, stream
 
@@ -55,6 +56,15 @@ def test_outputs_from_a_store_are_those_of_the_pictures(tmp_path, phase, scales)
             expected = [network.head(maps).logits for maps in network.readings(image[None] / 255)]
             ours = [output.logits for output in stem.outputs([maps[None].float() for maps in clean])]
         torch.testing.assert_close(ours, expected, rtol=0.02, atol=0.02)
+
+
+def test_parts_are_in_the_store_of_a_phase_that_looks_at_them(tmp_path):
+    network, pointing = grouped(), replace(PYRAMID, pointing=1.0)
+    open_store(network, PYRAMID, tmp_path)
+    views, _, stream = open_store(network, pointing, tmp_path)
+    pictures = stream(12)
+    assert all(torch.equal(views[index].parts, pictures[index][2]) for index in range(12))
+    assert any(views[index].parts.any() for index in range(12))
 
 
 def test_twins_in_a_store_are_its_views_with_noise(tmp_path):

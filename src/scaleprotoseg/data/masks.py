@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def resize_labels(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, H, W) train ids at size (h, w), each read where the centre of its new pixel lies; same type."""
+    """(B, H, W) train or part ids at size (h, w), each read where the centre of its new pixel lies; same type."""
     return F.interpolate(masks[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(masks.dtype)
 
 

@@ -64,11 +64,14 @@ def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
         UserError: If there are no part labels, or nothing can be learnt from the warm start's logits.
     """
     phases = recipe.phases.values()
-    told = ["prune-by-parts"] * any(phase.do == "prune-by-parts" for phase in phases)
-    told += ["pointing"] * any(phase.pointing for phase in phases)
-    if dataset.parts is None and told:
+    needing = [
+        *(f"prune-by-parts in phases.{name}" for name, phase in recipe.phases.items() if phase.do == "prune-by-parts"),
+        *(f"pointing in phases.{name}" for name, phase in recipe.phases.items() if phase.pointing),
+    ]
+    if dataset.parts is None and needing:
         raise UserError(
-            f"{dataset.name}: {told[0]} needs part labels, and there are none; name them in data.parts, or leave it out"
+            f"{dataset.name}: there are no part labels for {' and '.join(needing)}; name them in data.parts, or leave "
+            "that out"
         )
     name = recipe.warm_start
     if name is None or not any(phase.distillation and not phase.teacher for phase in phases):

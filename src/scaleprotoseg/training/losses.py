@@ -223,10 +223,11 @@ class Twins:
 
 
 class Pointing:
-    """Makes every prototype point at a part of its class.
+    """Makes prototypes point at parts of their class.
 
     Within a class in a picture that shows the part, the loss is 1 - the correlation over cells of the prototype's
-    similarity with the share of the cell that the part takes.
+    similarity with the share of the cell that the part takes; as in :class:`Twins`, what hardly varies hardly
+    correlates.
 
     Args:
         own: The prototypes of each class.
@@ -257,7 +258,7 @@ class Pointing:
 
 
 def shares_of_cells(parts: Tensor, count: int, size: Sequence[int]) -> Tensor:
-    """Share of each cell's pixels that a part takes.
+    """How much of each cell a part takes, in the mean number of a cell's pixels: cells may differ by a row or column.
 
     Args:
         parts: (B, H, W) part ids, 0 where there is none.

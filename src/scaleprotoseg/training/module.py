@@ -142,7 +142,7 @@ class FitModule(LightningModule):
         return self
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """Loss of one batch: of pictures, with values in 0-255, and masks; or of what a store holds of them."""
+        """Loss of one batch: of pictures, with values in 0-255, masks and parts; or of what a store holds of them."""
         view = View(*batch) if isinstance(self.stream, ViewStore) else self._view(batch, batch_index)
         vectors = None if self.tied is None else self.tied()
         outputs = self.stem.outputs([maps.float() for maps in view.clean], vectors)

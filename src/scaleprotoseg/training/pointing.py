@@ -57,9 +57,9 @@ def part_of_prototypes(
         UserError: If no picture shows a part.
     """
     units, tally = tally_prototypes(network, dataset, progress)
-    layer = require_prototypes(network).prototypes
-    part_of = torch.zeros_like(layer.prototype_class)
-    classes, scales = (of[units.index].numpy() for of in (layer.prototype_class.cpu(), layer.prototype_scale.cpu()))
+    assert units.scale is not None
+    part_of = torch.zeros_like(require_prototypes(network).prototypes.prototype_class)
+    classes, scales = units.unit_class.numpy(), units.scale.numpy()
     hits = tally.hits / tally.shown.clip(1)
     part_class = np.where(tally.shown > 0, class_of_parts(dataset), -1)
     for label, scale in sorted(set(zip(classes.tolist(), scales.tolist(), strict=True))):

@@ -105,8 +105,8 @@ class Phase:
         diversity: Weight of the diversity loss.
         invariance: Weight of the loss that lets noise change nothing about where prototypes point.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
-        pointing: Weight of the loss that lets every prototype point at one part of its class, which takes part labels
-            of the training pictures.
+        pointing: Weight of the loss that lets the prototypes of a class and scale each point at another of its parts,
+            which takes part labels of the training pictures.
         noise: Deviation of that noise, on the normalised picture. Above 0, every picture has a noisy twin, which is
             also segmented.
         distillation: Weight of the divergence from a teacher, whose logits are learnt from as well.

@@ -133,8 +133,8 @@ def fill(
         stem: What stands still.
         phase: Its noise makes the twins.
         stream: The views.
-        folder: Gets a folder a chunk, with an array for each tensor of a view: masks, logits of the teacher in float32,
-            all else in float16.
+        folder: Gets a folder a chunk, with an array for each tensor of a view: masks and parts as they are, logits of
+            the teacher in float32, all else in float16.
         progress: Wraps the chunks to show progress.
     """
     std = stem.network.std
