@@ -153,8 +153,7 @@ def sanity_check(recipe: Recipe) -> None:
             disk = max(disk, sum(files) + max(files))  # A checkpoint is written beside the one it replaces.
             begun = time.perf_counter()
 
-        with_parts = any(phase.pointing or phase.do == "prune-by-parts" for phase in recipe.phases.values())
-        first = First(dataset, PICTURES, with_parts)
+        first = First(dataset, PICTURES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
         seed_everything(recipe.seed, verbose=False)
         network = Network(short.network, dataset.labels, recipe.method)
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])

@@ -65,8 +65,9 @@ def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
     """
     phases = recipe.phases.values()
     needing = [
-        *(f"prune-by-parts in phases.{name}" for name, phase in recipe.phases.items() if phase.do == "prune-by-parts"),
-        *(f"pointing in phases.{name}" for name, phase in recipe.phases.items() if phase.pointing),
+        f"{'pointing' if phase.pointing else phase.do} in phases.{name}"
+        for name, phase in recipe.phases.items()
+        if phase.needs_parts
     ]
     if dataset.parts is None and needing:
         raise UserError(

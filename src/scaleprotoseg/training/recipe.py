@@ -145,6 +145,11 @@ class Phase:
     threshold: float = 0.05
     inside: float = 0.96
 
+    @property
+    def needs_parts(self) -> bool:
+        """Whether part labels of the training pictures are looked at."""
+        return self.pointing > 0 or self.do == "prune-by-parts"
+
 
 @dataclass(frozen=True)
 class Recipe:
