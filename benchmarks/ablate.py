@@ -3,9 +3,8 @@ r"""What each option of our recipe does alone and what all do together; writes t
     python benchmarks/ablate.py run --data scenes camvid --root camvid=CAMVID [--seeds 0] [--out runs/compare]
     python benchmarks/ablate.py table
 
-Every row starts from the black box of benchmarks/compare.py with the same seed, and the row with all options is what
-that measured, so run it first. As there, what is finished is left alone, scores lie in
-``benchmarks/results/ablation/DATA``, and ``table`` reads nothing but scores.
+Every row starts from the black box of benchmarks/compare.py with the same seed, so run that first. As there, what is
+finished is left alone, scores lie in ``benchmarks/results/ablation/DATA``, and ``table`` reads nothing but scores.
 """
 
 from __future__ import annotations
@@ -36,14 +35,8 @@ MARKS = "<!-- written by benchmarks/ablate.py table -->", "<!-- end of benchmark
 BASE = {"scenes": "scaleprotoseg-parts", "camvid": "scaleprotoseg-tied"}
 """The recipe with all options, by data set."""
 
-ROWS = {
-    "none": (),
-    "twin": ("twin",),
-    "tied": ("tied",),
-    "distillation": ("distillation",),
-    "parts": ("parts",),
-    "frame": ("frame",),
-}
+OPTIONS = ("twin", "tied", "distillation", "parts", "frame")
+ROWS = {"none": (), **{option: (option,) for option in OPTIONS}, "all": OPTIONS}
 """Options that are on: a noisy twin with its two losses in the place of diversity; tied prototypes; logits that are
 learnt from, of the black box and later of joint training; prototypes that learn to point at parts; a region to
 show that holds what a similarity comes from.
@@ -62,6 +55,9 @@ STEPS = {"prune-by-parts": "parts", "frame": "frame"}
 
 DIVERSITY = 0.25
 """Weight of the paper's loss, which a twin's losses replace."""
+
+REDUNDANCY = 1.0
+"""Weight of the twin's loss that keeps prototypes apart, where a recipe leaves that to parts."""
 
 SHOWN = {
     name: COLUMNS[name]
@@ -118,8 +114,12 @@ def only(values: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
             rates = phase["learning_rates"].items()
             phases[name]["learning_rates"] = {part: rate for part, rate in rates if part != "pyramid"}
             phases[name].pop("pointing", None)  # nothing moves the prototypes
-        if "twin" not in options and "pyramid" in phases[name].get("learning_rates", {}):
+        if "pyramid" not in phases[name].get("learning_rates", {}):
+            continue
+        if "twin" not in options:
             phases[name]["diversity"] = DIVERSITY
+        elif "parts" not in options:
+            phases[name]["redundancy"] = REDUNDANCY
     return values | {"phases": phases}
 
 
@@ -129,12 +129,9 @@ def tables() -> list[str]:
 
 
 def table_of(data: str) -> list[str]:
-    """The lines of one data set's table; with all options, the seeds that the other rows have."""
+    """The lines of one data set's table."""
     found = found_in(RESULTS / "ablation" / data)
-    seeds = {scores["seed"] for runs in found.values() for scores in runs}
-    whole = [scores for scores in found_in(RESULTS / data).get(BASE[data], []) if scores["seed"] in seeds]
-    rows = {row: found.get(row, []) for row in ROWS} | {"all": whole}
-    return table(DATA[data].title, "options", rows, SHOWN)
+    return table(DATA[data].title, "options", {row: found.get(row, []) for row in ROWS}, SHOWN)
 
 
 if __name__ == "__main__":

@@ -115,8 +115,10 @@ def parsed(document: str | None, add: Callable[[argparse.ArgumentParser], None])
 
 
 def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE."""
+    """DATA=VALUE."""
     name, _, value = text.partition("=")
+    if name not in DATA or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not DATA=PATH with one of {', '.join(DATA)}")
     return name, value
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/store.py runs/camvid-scaleprotoseg --root CAMVID [--views 4] [--steps 400]
 
-Takes a finished run of scaleprotoseg, puts new groups over its prototypes, and trains them as its recipe did, once with
-views drawn and read anew in every step and once on a store. Prints pictures a second, with and without the time that
-filling the store takes, and the mIoU of both on the validation split.
+Takes a finished run of a recipe whose pyramid stands still under its groups, as published, puts new groups over its
+prototypes, and trains them as the recipe did, once with views drawn and read anew in every step and once on a store.
+Prints pictures a second, with and without the time that filling the store takes, and the mIoU of both on the
+validation split.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from scaleprotoseg.model.bundle import load
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.training.curriculum import run_phases
-from scaleprotoseg.training.recipe import Phase, Recipe, StoreConfig
+from scaleprotoseg.training.recipe import Recipe, StoreConfig
 
 
 class Clock(Callback):
@@ -67,8 +68,11 @@ def main() -> None:
     options = parser.parse_args()
 
     recipe = recipe_of((options.run / "config.yaml").read_text(encoding="utf-8"))
+    grouping = next(phase for phase in recipe.phases.values() if phase.do == "group")
     fit = next(phase for phase in recipe.phases.values() if "groups" in phase.learning_rates)
-    phases = {"grouping": Phase(do="group", groups=fit.groups), "groups": replace(fit, steps=options.steps)}
+    if fit.tied or fit.distillation:
+        parser.error(f"{options.run}: trains more than groups over frozen similarities; give a run of scaleprotoseg")
+    phases = {"grouping": grouping, "groups": replace(fit, steps=options.steps)}
     recipe = replace(recipe, phases=phases, warm_start=str(options.run / "model"))
     pictures = options.steps * recipe.data.accumulate * recipe.data.batch_size
     training, validation = (open_dataset(recipe.data.name, split, options.root) for split in ("train", "val"))

@@ -44,15 +44,18 @@ def test_the_recipes_of_the_comparison_can_be_read(path):
     assert (recipe.data.name, recipe.method) == (path.parent.name, path.stem)
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*-seed*.json")), ids=lambda path: path.stem)
-def test_stored_scores_are_of_what_their_name_says(compare, path):
-    method, _, seed = path.stem.rpartition("-seed")
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("**/*-seed*.json")), ids=lambda path: path.stem)
+def test_stored_scores_are_of_what_their_name_says(compare, ablate, path):
+    name, _, seed = path.stem.rpartition("-seed")
+    data = path.parent.name
     scores = json.loads(path.read_text(encoding="utf-8"))
-    assert method in compare.METHODS
-    assert (scores["data"], scores["seed"]) == (path.parent.name, int(seed))
-    assert scores["split"] == compare.DATA[scores["data"]].split
-    phases = yaml.safe_load(compare.recipe(scores["data"], method).read_text(encoding="utf-8"))["phases"]
-    assert list(scores["phases"]) == list(phases)
+    assert (scores["data"], scores["seed"]) == (data, int(seed))
+    assert scores["split"] == compare.DATA[data].split
+    ablation = path.parent.parent.name == "ablation"
+    method, options = (ablate.BASE[data], ablate.ROWS[name]) if ablation else (name, ablate.OPTIONS)
+    values = yaml.safe_load(compare.recipe(data, method).read_text(encoding="utf-8"))
+    assert scores["method"] == method
+    assert list(scores["phases"]) == list(ablate.only(values, options)["phases"])
 
 
 def test_a_table_has_mean_and_spread_of_what_was_measured(compare):
@@ -62,6 +65,14 @@ def test_a_table_has_mean_and_spread_of_what_was_measured(compare):
         *("### Data", "", "| method | seeds | a | b |", "|---|---|---|---|"),
         *("| two | 2 | 2.0 ± 1.4 | 0.50 |", "| one | 1 | 4.0 | – |", ""),
     ]
+
+
+@pytest.mark.parametrize("told", ["FOLDER", "camvd=FOLDER", "camvid="])
+def test_a_place_is_that_of_a_known_data_set(compare, monkeypatch, capsys, told):
+    monkeypatch.setattr("sys.argv", ["compare.py", "run", "--root", told])
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert f"{told!r} is not DATA=PATH with one of scenes, camvid" in capsys.readouterr().err
 
 
 def test_the_loss_of_accuracy_is_that_since_joint_training(compare):
@@ -84,12 +95,13 @@ def test_tables_are_put_between_their_marks_only(compare, tmp_path):
 @pytest.mark.parametrize("data", ["scenes", "camvid"])
 def test_an_ablation_is_a_recipe_without_some_of_its_options(ablate, data, tmp_path):
     values = yaml.safe_load(ablate.recipe(data, ablate.BASE[data]).read_text(encoding="utf-8"))
-    assert ablate.only(values, ("twin", "tied", "distillation", "parts", "frame")) == values
+    assert ablate.only(values, ablate.ROWS["all"]) == values
     for options in ablate.ROWS.values():
         told = yaml.safe_dump(ablate.only(values, options), sort_keys=False)
         assert ("tied: true" in told) == ("tied" in options)
         assert ("distillation:" in told) == ("distillation" in options)
         assert ("noise:" in told) == ("twin" in options) == ("diversity:" not in told)
+        assert ("redundancy:" in told) == ("twin" in options and "pointing" not in told)
         assert (re.search("do: frame", told) is not None) == ("frame" in options)
         assert ("prune-by-parts" in told) == ("pointing" in told) == ("parts" in options and data == "scenes")
         (tmp_path / "recipe.yaml").write_text(told, encoding="utf-8")

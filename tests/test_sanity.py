@@ -78,7 +78,7 @@ def test_phases_that_need_parts_and_a_teacher(monkeypatch, capsys):
     sanity_check(make_recipe(phases=phases, warm_start="nowhere"))
     assert "choice" in capsys.readouterr().out
     monkeypatch.setattr(sanity, "open_dataset", lambda *_: Toys())
-    with pytest.raises(UserError, match="toys: no picture shows a part"):
+    with pytest.raises(UserError, match=r"part, for pointing in phases\.joint and prune-by-parts in phases\.choice"):
         sanity_check(make_recipe(phases=phases, warm_start="nowhere"))
 
 
@@ -99,9 +99,29 @@ def test_a_frame_takes_as_long_as_it_looks_at_classes_in_pictures(monkeypatch, c
     recipe = make_recipe(phases={**recipe_values()["phases"], "f": {"do": "frame"}})
     costs = {name: sanity.PhaseCost(seconds=6.0) for name in recipe.phases}
     data = PartToys()
-    sanity._print(recipe, data, costs, 2, 0.0, 0)
+    sanity._print(recipe, data, costs, 2, 2, 0.0, 0)
     # Seen: a class in two pictures in 6 s. In the whole training each class is looked at in four.
     assert re.search(rf"f +│ +│ +│ +│ +{4 * len(data.labels) * 3:.1f} s", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("gib", "disk"), [(8.0, 1 + 50 * 3), (0.1, 1 + 102)])
+def test_what_stands_still_is_kept_of_all_pictures_as_far_as_the_disk_allows(gib, disk, monkeypatch, capsys):
+    monkeypatch.setattr("scaleprotoseg.sanity.console.width", 120)
+    recipe = make_recipe(store={"views": 4, "gib": gib})
+    costs = {name: sanity.PhaseCost(seconds=6.0) for name in recipe.phases}
+    costs["groups"] = sanity.PhaseCost(step=1.0, look=2.0, stored=50 * 2**20)
+    sanity._print(recipe, Toys(6), costs, 2, 2, 0.0, 2**20)
+    printed = capsys.readouterr().out
+    assert f"disk: at least {disk} MiB" in printed
+    assert re.search(rf"groups .*│ +{recipe.phases['groups'].steps * recipe.data.accumulate + 3 * 2.0:.1f} s", printed)
+
+
+def test_a_store_is_seen(values, monkeypatch):
+    counted = {}
+    monkeypatch.setattr(sanity, "_print", lambda recipe, dataset, costs, *_: counted.update(costs))
+    sanity_check(make_recipe(**values | {"store": {"views": 2}}))
+    assert counted["groups"].stored > 0 and counted["groups"].look > 0
+    assert counted["joint"].stored == 0
 
 
 def test_operations_are_counted(values, monkeypatch):

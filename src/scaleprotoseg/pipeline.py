@@ -36,7 +36,7 @@ from scaleprotoseg.model.inference import class_map, fastest_device, logits_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.official import load_official
 from scaleprotoseg.model.part_options import PAPER, PartOptions
-from scaleprotoseg.training.curriculum import require_fit, run_phases, start
+from scaleprotoseg.training.curriculum import require_parts, require_teacher, run_phases, start
 from scaleprotoseg.training.progress import over_pictures
 from scaleprotoseg.training.projection import find_sources
 from scaleprotoseg.training.recipe import Recipe
@@ -76,7 +76,8 @@ def _train(recipe: Recipe, folder: Path, resume: bool) -> dict[str, Any]:
     """Trains as one of the processes that do; the main one writes."""
     data = recipe.data
     training, validation = (open_dataset(data.name, split, data.root, data.parts) for split in (data.split, "val"))
-    require_fit(recipe, training)
+    require_parts(recipe, training)
+    require_teacher(recipe, training)
     network, done = start(recipe, training.labels, folder)
     history = folder / "logs" / "phases.json"
     phases: dict[str, Any] = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else {}

@@ -26,8 +26,9 @@ from scaleprotoseg.evaluation.metrics import measure
 from scaleprotoseg.model.evidence import choose_pictures
 from scaleprotoseg.model.inference import fastest_device
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import run_phases
+from scaleprotoseg.training.curriculum import STORE, require_parts, run_phases
 from scaleprotoseg.training.frame import PICTURES as FRAMED
+from scaleprotoseg.training.pointing import showing_parts
 from scaleprotoseg.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,12 @@ STEPS = 2
 
 PICTURES = 2
 """Pictures that are trained on, projected onto and measured."""
+
+SHORT: dict[str, dict[str, Any]] = {
+    "fit": {"steps": STEPS, "distillation": 0.0, "teacher": ""},
+    "prune-by-neighbours": {"agreeing": 1},
+}
+"""How phases are cut: among so few pictures, one neighbour must be enough."""
 
 OVER_PICTURES = ("project", "prune-by-neighbours", "prune-by-parts")
 """Phases that take as long as there are pictures."""
@@ -50,19 +57,32 @@ class PhaseCost:
     Attributes:
         step: Seconds of a batch, of a fit.
         flop: Floating-point operations of a batch, of a fit.
+        look: Seconds until the first batch of a fit that looks at all pictures before.
+        stored: Bytes of what stands still, of a fit that keeps it.
         seconds: Seconds of the whole phase, as short as it was.
     """
 
     step: float = 0.0
     flop: int = 0
+    look: float = 0.0
+    stored: int = 0
     seconds: float = 0.0
 
 
 class Stopwatch(Callback):
-    """Times the last batch of a fit, and counts the operations of the first."""
+    """Times the last batch of a fit and what is done before the first, whose operations it counts."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """A phase begins."""
         self.cost = PhaseCost()
+        self.phase_begun = time.perf_counter()
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        """All is prepared."""
+        self.cost.look = time.perf_counter() - self.phase_begun
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Starts to count or to time."""
@@ -85,19 +105,14 @@ class First(SegmentationDataset):
 
     Args:
         dataset: Labelled pictures.
-        count: How many.
+        count: How many, at most.
         with_parts: Whether they are to show parts.
-
-    Raises:
-        UserError: If they are to show parts and none does.
     """
 
     def __init__(self, dataset: SegmentationDataset, count: int, with_parts: bool) -> None:
         self.name, self.split, self.labels, self.parts = dataset.name, dataset.split, dataset.labels, dataset.parts
-        fit = (index for index in range(len(dataset)) if not with_parts or _shows_parts(dataset[index]))
+        fit = showing_parts(dataset) if with_parts else range(len(dataset))
         self._dataset, self._indices = dataset, list(islice(fit, count))
-        if not self._indices:
-            raise UserError(f"{dataset.name}: no picture shows a part; leave prune-by-parts and pointing out")
 
     @property
     def sample_names(self) -> list[str]:
@@ -107,10 +122,6 @@ class First(SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         """Reads one."""
         return self._dataset[self._indices[index]]
-
-
-def _shows_parts(sample: Sample) -> bool:
-    return bool(sample.keypoints) or (sample.parts is not None and bool(sample.parts.any()))
 
 
 def sanity_check(recipe: Recipe) -> None:
@@ -127,42 +138,44 @@ def sanity_check(recipe: Recipe) -> None:
         UserError: If neither split can be opened, or the recipe does not work.
     """
     dataset = _any_split(recipe)
+    require_parts(recipe, dataset)
     short = replace(
         recipe,
         data=replace(recipe.data, accumulate=1, workers=0),
         network=replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False)),
-        # Neighbours are looked for in so few pictures that one must be enough.
-        phases={
-            name: replace(phase, steps=STEPS, agreeing=1, distillation=0.0, teacher="")
-            for name, phase in recipe.phases.items()
-        },
-        store=replace(recipe.store, views=min(1, recipe.store.views)),
+        phases={name: replace(phase, **SHORT.get(phase.do, {})) for name, phase in recipe.phases.items()},
         warm_start="left out",
     )
     costs: dict[str, PhaseCost] = {}
     disk, stopwatch = 0, Stopwatch()
     with tempfile.TemporaryDirectory(prefix="sanity-check-") as name:
         folder = Path(name)
-        begun = time.perf_counter()
 
         def after_phase(phase: str, network: Network) -> None:
-            nonlocal begun, disk
-            ended = time.perf_counter()
-            costs[phase], stopwatch.cost = replace(stopwatch.cost, seconds=ended - begun), PhaseCost()
-            files = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-            disk = max(disk, sum(files) + max(files))  # A checkpoint is written beside the one it replaces.
-            begun = time.perf_counter()
+            nonlocal disk
+            seconds = time.perf_counter() - stopwatch.phase_begun
+            costs[phase] = replace(stopwatch.cost, seconds=seconds, stored=sum(_sizes(folder / STORE)))
+            files = _sizes(folder)
+            # A checkpoint is written beside the one it replaces.
+            disk = max(disk, sum(files) - costs[phase].stored + max(files))
+            stopwatch.restart()
 
         first = First(dataset, PICTURES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
         seed_everything(recipe.seed, verbose=False)
         network = Network(short.network, dataset.labels, recipe.method)
+        stopwatch.restart()
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
         begun = time.perf_counter()
         measure(network, first, scores="segmentation")
         measuring = (time.perf_counter() - begun) / len(first)
         every = set(range(len(dataset.labels)))
         looks = max(1, sum(map(len, choose_pictures(first, every, FRAMED, seed=0).values())))
-    _print(recipe, dataset, costs, looks, measuring, disk)
+    _print(recipe, dataset, costs, len(first), looks, measuring, disk)
+
+
+def _sizes(folder: Path) -> list[int]:
+    """Bytes of each file in a folder and in those below."""
+    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
 
 
 def _any_split(recipe: Recipe) -> SegmentationDataset:
@@ -180,7 +193,13 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
 
 
 def _print(
-    recipe: Recipe, dataset: SegmentationDataset, costs: dict[str, PhaseCost], looks: int, measuring: float, disk: int
+    recipe: Recipe,
+    dataset: SegmentationDataset,
+    costs: dict[str, PhaseCost],
+    seen: int,
+    looks: int,
+    measuring: float,
+    disk: int,
 ) -> None:
     """Prints a table of the phases and the sums.
 
@@ -188,12 +207,12 @@ def _print(
         recipe: The training.
         dataset: A split of its data.
         costs: What was seen of each phase.
+        seen: Pictures in them.
         looks: How often a frame phase looked at a class in a picture.
         measuring: Seconds a picture.
-        disk: In bytes.
+        disk: In bytes, but for what stands still.
     """
     pictures, validation = (_pictures(recipe, split, dataset) for split in (recipe.data.split, "val"))
-    seen = min(PICTURES, len(dataset))
     device = fastest_device()
     table = Table(title=f"{recipe.method} on {recipe.data.name}, estimated for this machine ({device.type})")
     for column in ("phase", "steps", "s/step", "TFLOP/step", "time"):
@@ -202,7 +221,8 @@ def _print(
     for name, phase in recipe.phases.items():
         cost, step = costs[name], ("", "", "")
         if phase.do == "fit":
-            spent = phase.steps * recipe.data.accumulate * cost.step
+            looked = cost.look * pictures / seen if cost.stored or phase.pointing else 0.0
+            spent = looked + phase.steps * recipe.data.accumulate * cost.step
             work = recipe.data.accumulate * cost.flop
             flop += phase.steps * work
             step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
@@ -220,7 +240,8 @@ def _print(
         f"for {pictures:,} training pictures"
     )
     console.print(f"memory: at least {_peak_memory(device) / 2**30:.1f} GiB, of the {device.type}")
-    console.print(f"disk: at least {disk / 2**20:,.0f} MiB")
+    kept = min(max(cost.stored for cost in costs.values()) * pictures / seen, recipe.store.gib * 2**30)
+    console.print(f"disk: at least {(disk + kept) / 2**20:,.0f} MiB")
 
 
 def _pictures(recipe: Recipe, split: str, dataset: SegmentationDataset) -> int:

@@ -117,3 +117,14 @@ def test_animals_of_pascal(real_data: Path, split: str) -> None:
         assert sample.keypoints is not None
         assert [(*table[point.part - 1], point.x, point.y) for point in sample.keypoints] == expected
     assert labelled == sum(name in raw["images"] for name in data.sample_names) > 200
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_there_are_as_many_parts_as_a_mask_can_tell_apart(tmp_path: Path, count: int) -> None:
+    names = [f"p{number}" for number in range(count)]
+    content = {"names": names, "images": {"x": [thing("cow", **{name: [0, 0] for name in names})]}}
+    if count == 255:
+        assert len(points(tmp_path / "k.json", content).table.names) == count
+    else:
+        with pytest.raises(UserError, match=r"k\.json: has 256 parts, a name together with a class; leave 255 at most"):
+            points(tmp_path / "k.json", content)

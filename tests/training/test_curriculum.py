@@ -18,11 +18,11 @@ from scaleprotoseg.data.part_masks import part_mask
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import require_fit, run_phases, start
+from scaleprotoseg.training.curriculum import require_parts, require_teacher, run_phases, start
 from scaleprotoseg.training.losses import OwnPrototypes, Pointing, distillation
 from scaleprotoseg.training.pointing import part_of_prototypes
 from scaleprotoseg.training.recipe import Recipe
-from tests.evaluation.toys import PartToys
+from tests.evaluation.toys import PARTS, PartToys
 from tests.toys import Toys, recipe_values
 from tests.training.test_tied import latents_at_sources
 
@@ -165,7 +165,7 @@ def test_what_nothing_can_be_learnt_from_is_refused_before_a_training(tmp_path):
 
     def check(name, **changes):
         recipe = make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / name))
-        require_fit(replace(recipe, network=replace(recipe.network, **changes)), Toys())
+        require_teacher(replace(recipe, network=replace(recipe.network, **changes)), Toys())
 
     check("same")
     with pytest.raises(UserError, match="other: has other classes than the data"):
@@ -177,13 +177,16 @@ def test_what_nothing_can_be_learnt_from_is_refused_before_a_training(tmp_path):
 
 
 def test_missing_parts_are_found_before_a_training():
-    joint = tied_phases()["joint"]
+    joint, blank = tied_phases()["joint"], Toys()
+    blank.parts = PARTS
     chosen = make_recipe(phases={"joint": joint, "choice": {"do": "prune-by-parts"}})
     pointing = make_recipe(phases={"joint": {**joint, "pointing": 1.0}})
     for needs, recipe in {r"prune-by-parts in phases\.choice": chosen, r"pointing in phases\.joint": pointing}.items():
-        with pytest.raises(UserError, match=f"toys: there are no part labels for {needs}; name them in data.parts"):
-            require_fit(recipe, Toys())
-        require_fit(recipe, PartToys())
+        for dataset in (Toys(), blank):
+            with pytest.raises(UserError, match=f"toys: no training picture .* part, for {needs}; say in data"):
+                require_parts(recipe, dataset)
+        require_parts(recipe, PartToys())
+        require_parts(make_recipe(phases={"joint": joint}), Toys())
 
 
 def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):

@@ -7,14 +7,13 @@ import itertools
 import pytest
 import torch
 
-from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.part_options import PartOptions
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.pointing import part_of_prototypes
 from tests.evaluation.toys import PARTS, PartToys, grouped_network
 from tests.model.test_parts import slow_hits
 from tests.model.test_search import small_network
-from tests.toys import LABELS, Toys
+from tests.toys import LABELS
 
 
 def hit_shares(network, dataset):
@@ -51,13 +50,6 @@ def test_prototypes_get_the_parts_they_hit_and_no_part_twice(grouped):
             for ordered in itertools.combinations(parts, len(told))
         )
         assert sum(shares[i][part] for i, part in zip(own, given, strict=True) if part) == pytest.approx(best)
-
-
-def test_pictures_that_show_no_part_are_refused():
-    network, dataset = small_network(), Toys(2)
-    dataset.parts = PARTS
-    with pytest.raises(UserError, match=r"toys: no training picture shows a part; leave .* pointing out"):
-        part_of_prototypes(network, dataset)
 
 
 def test_a_part_that_is_never_shown_is_nobodys():

@@ -14,7 +14,7 @@ from scaleprotoseg.model.parts import noise_of
 from scaleprotoseg.model.units import activations_of, units_of
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
-from tests.evaluation.toys import PARTS, PartToys
+from tests.evaluation.toys import PartToys
 from tests.model.test_parts import slow_hits
 from tests.model.test_search import all_patches, small_network
 from tests.toys import LABELS, Toys
@@ -101,14 +101,6 @@ def test_those_stay_that_point_at_one_part(agreement, grouped):
     assert network.prototypes.prototype_class.tolist() == [classes[index] for index in expected]
     assert set(classes) == {0, 1, 2} == set(network.prototypes.prototype_class.tolist())
     assert len(expected) < len(classes)
-
-
-def test_pictures_that_show_no_part_are_refused():
-    network, dataset = small_network(), Toys(2)
-    project(network, dataset)
-    dataset.parts = PARTS
-    with pytest.raises(UserError, match="toys: no training picture shows a part"):
-        prune_by_parts(network, dataset, 0.8)
 
 
 def test_of_equals_one_stays():

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 from jsonargparse import ArgumentParser
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.training.recipe import Recipe
+from scaleprotoseg.model.config import EncoderConfig, HeadConfig, InputConfig, PyramidConfig
+from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase, Recipe, StoreConfig
 from tests.toys import recipe_values
 
 FIT = {"steps": 3, "learning_rates": {"encoder": 0.001}}
@@ -73,6 +79,29 @@ REFUSED = {
         "phases.c: cannot prune-by-neighbours after grouping",
     ),
     "early pruning": ({"phases": {"a": FIT, "b": {"do": "prune"}}}, "nothing to prune"),
+    "a projection with steps": (
+        {"phases": {"a": FIT, "b": {**PROJECT, "steps": 3}}},
+        "phases.b: 'do: project' does not read steps",
+    ),
+    "a fit with groups": ({"phases": {"a": {**FIT, "groups": 5}}}, "phases.a: 'do: fit' does not read groups"),
+    "parts for a projection": (
+        {"phases": {"a": FIT, "b": {**PROJECT, "pointing": 1.0}}},
+        "phases.b: 'do: project' does not read pointing",
+    ),
+    "a negative loss": ({"phases": {"a": {**FIT, "diversity": -1.0}}}, "phases.a: diversity is -1.0"),
+    "negative noise": ({"phases": {"a": {**FIT, "noise": -0.2}}}, "phases.a: noise is -0.2"),
+    "no number": ({"phases": {"a": {**FIT, "pointing": math.nan}}}, "phases.a: pointing is nan"),
+    "an endless rate": (
+        {"phases": {"a": {"steps": 3, "learning_rates": {"encoder": math.inf}}}},
+        "the learning rate of encoder is inf",
+    ),
+    "no weight": (
+        {"phases": {"a": FIT, "b": PROJECT, "c": GROUP, "d": {"do": "prune", "threshold": 7.0}}},
+        "phases.d: threshold is 7.0",
+    ),
+    "balance beyond classes": ({"loss": {"class_balance": -3.0}}, "loss.class_balance is -3.0"),
+    "workers below none": ({"data": {"workers": -1}}, "data.workers is -1"),
+    "endless crops": ({"data": {"scale": [0.5, math.inf]}}, "data.scale is [0.5, inf]"),
     "no dilations": ({"network": {"pyramid": {"dilations": []}}}, "dilations is empty"),
     "dilation 0": ({"network": {"pyramid": {"dilations": [1, 0]}}}, "network.pyramid.dilations is 0"),
     "no prototypes": ({"network": {"head": {"prototypes": 0}}}, "network.head.prototypes is 0"),
@@ -100,6 +129,16 @@ def test_what_cannot_work_is_refused(name):
     with pytest.raises(UserError) as error:
         read(**changes)
     assert expected in str(error.value) and ";" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [*(Recipe, DataConfig, LossConfig, StoreConfig, Phase), *(EncoderConfig, PyramidConfig, HeadConfig, InputConfig)],
+)
+def test_every_key_stands_in_the_documentation(config):
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page))))
+    assert {key.name for key in fields(config)} - {"network", "data"} <= words
 
 
 def test_training_goes_on_between_two_projections():

@@ -18,6 +18,9 @@ _EXAMPLE = (
     '{"IMAGE NAME": [{"class": "dog", "keypoints": {"nose": [X, Y], ...}}, ...], ...}}'
 )
 
+MOST = 255
+"""Parts that a mask can tell apart, in 8 bits beside 0 for none."""
+
 
 class Keypoints:
     """Named points of objects, as a :class:`~scaleprotoseg.data.files.PartSource`.
@@ -31,7 +34,8 @@ class Keypoints:
         labels: The classes.
 
     Raises:
-        UserError: If the file cannot be read, is of another form, or names an unknown class or part.
+        UserError: If the file cannot be read, is of another form, names an unknown class or part, or has over 255
+            parts.
     """
 
     def __init__(self, path: Path, labels: LabelTable) -> None:
@@ -57,6 +61,8 @@ class Keypoints:
             if name not in names:
                 raise UserError(f"{path}: {name!r} of {class_name} is not among the names; add it or correct the point")
         order = sorted(seen, key=lambda part: (labels.names.index(part[0]), names.index(part[1])))
+        if len(order) > MOST:
+            raise UserError(f"{path}: has {len(order)} parts, a name together with a class; leave {MOST} at most")
         ids = {part: number for number, part in enumerate(order, start=1)}
         self.table = PartTable(
             names=tuple(name for _, name in order), classes=tuple(class_name for class_name, _ in order)

@@ -37,7 +37,7 @@ from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 from scaleprotoseg.training.frame import frame
 from scaleprotoseg.training.losses import class_weights
 from scaleprotoseg.training.module import FitModule
-from scaleprotoseg.training.pointing import part_of_prototypes
+from scaleprotoseg.training.pointing import part_of_prototypes, showing_parts
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
@@ -57,25 +57,32 @@ STORE = "features"
 AfterPhase = Callable[[str, Network], None]
 
 
-def require_fit(recipe: Recipe, dataset: SegmentationDataset) -> None:
-    """Whether the data and the teacher have what a recipe's phases need; before anything is written.
+def require_parts(recipe: Recipe, dataset: SegmentationDataset) -> None:
+    """Whether there are parts, if a recipe's phases look at them.
 
     Raises:
-        UserError: If there are no part labels, or nothing can be learnt from the warm start's logits.
+        UserError: If no training picture shows a part.
     """
-    phases = recipe.phases.values()
     needing = [
         f"{'pointing' if phase.pointing else phase.do} in phases.{name}"
         for name, phase in recipe.phases.items()
         if phase.needs_parts
     ]
-    if dataset.parts is None and needing:
+    if needing and (dataset.parts is None or next(showing_parts(dataset), None) is None):
         raise UserError(
-            f"{dataset.name}: there are no part labels for {' and '.join(needing)}; name them in data.parts, or leave "
-            "that out"
+            f"{dataset.name}: no training picture shows a part, for {' and '.join(needing)}; say in data.parts where "
+            "part labels lie, or leave that out"
         )
+
+
+def require_teacher(recipe: Recipe, dataset: SegmentationDataset) -> None:
+    """Whether something can be learnt from the warm start's logits, if a phase is to.
+
+    Raises:
+        UserError: If not.
+    """
     name = recipe.warm_start
-    if name is None or not any(phase.distillation and not phase.teacher for phase in phases):
+    if name is None or not any(phase.distillation and not phase.teacher for phase in recipe.phases.values()):
         return
     if is_weight_file(name):
         raise UserError(f"{name}: distillation learns from a whole model; give one of ours, or leave distillation out")
@@ -236,6 +243,8 @@ def _fit(
     length = phase.steps * data.accumulate * data.batch_size
     network.eval()
     teacher = _teacher(recipe, phase, network, folder) if phase.distillation else None
+    # A look at everything, so before a store is filled.
+    part_of = part_of_prototypes(network, dataset, over_pictures("looking for parts")) if phase.pointing else None
     stem = Stem(network, level_of(network, phase), teacher)
     stream: TrainingStream | ViewStore
     if recipe.store.views and stem.level != "pictures":
@@ -244,7 +253,6 @@ def _fit(
     else:
         stream = _stream(recipe, phase, dataset, _phase_seed(recipe, index), length)
     tied = TiedPrototypes(network, dataset) if phase.tied else None
-    part_of = part_of_prototypes(network, dataset, over_pictures("looking for parts")) if phase.pointing else None
     module = FitModule(network, phase, recipe.loss, weights, stem, stream, data, tied, part_of)
     steps = _checkpoint(folder, index, "-steps")
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)

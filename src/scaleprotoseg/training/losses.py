@@ -16,7 +16,7 @@ from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.distributed import average
 
-CELLS = 6
+LEAST_CELLS = 6
 """A class on fewer cells of a picture says nothing about correlations."""
 
 
@@ -70,9 +70,9 @@ def class_weights(pixels: Tensor, balance: float) -> Tensor:
 
 
 class OwnPrototypes:
-    """What the prototypes of a cell's own class say of it, and sums of that over the class's cells in a picture.
+    """Which prototypes are of each class and scale, as a table that a cell's own are looked up in.
 
-    Only a cell's own prototypes are read: with many classes the rest is far larger than what a loss needs.
+    Only these are read: with many classes the rest is far larger than what a loss needs.
 
     Args:
         prototype_class: (P,) class of each prototype.
@@ -218,8 +218,8 @@ class Twins:
         one, other = (_standardised(segments, segments.own(maps)) for maps in (similarities, twin))
         left, right = self.own.left, self.own.right
         both = segments.sum(one[..., left] * other[..., right] + one[..., right] * other[..., left]) / 2
-        redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, CELLS))
-        return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, CELLS)), redundancy
+        redundancy = _mean_of(both.clamp_min(0), segments.counted(self.own.pairs, LEAST_CELLS))
+        return _mean_of(1 - segments.sum(one * other), segments.counted(self.own.exists, LEAST_CELLS)), redundancy
 
 
 class Pointing:
@@ -253,7 +253,7 @@ class Pointing:
         shares = shares_of_cells(parts, int(self.part_of.max()), similarities.shape[-2:])
         where = segments.own(shares[:, self.part_of])
         point = _standardised(segments, segments.own(similarities)) * _standardised(segments, where)
-        shown = segments.counted(self.own.exists, CELLS) & (segments.sum(where) > 0)
+        shown = segments.counted(self.own.exists, LEAST_CELLS) & (segments.sum(where) > 0)
         return _mean_of(1 - segments.sum(point), shown)
 
 

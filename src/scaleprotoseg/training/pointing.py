@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from scaleprotoseg.data.dataset import SegmentationDataset
-from scaleprotoseg.errors import UserError
+from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.model.inference import require_prototypes
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import Tally, class_of_parts, tally_parts
+from scaleprotoseg.model.part_options import PAPER
+from scaleprotoseg.model.parts import Tally, class_of_parts, tally_parts, targets_of
 from scaleprotoseg.model.units import Units, activations_of, units_of
+
+
+def showing_parts(dataset: SegmentationDataset) -> Iterator[int]:
+    """The pictures that show a part of a class that is labelled in them."""
+    part_class = class_of_parts(dataset)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        if targets_of(sample, require_mask(dataset, sample), part_class, PAPER):
+            yield index
 
 
 def tally_prototypes(
@@ -26,14 +35,9 @@ def tally_prototypes(
         network: With prototypes, in eval mode.
         dataset: Training pictures, un-augmented, with parts.
         progress: Wraps the picture indices to show progress.
-
-    Raises:
-        UserError: If no picture shows a part.
     """
     prototypes = units_of(network)[:1]
     (tally,) = tally_parts(activations_of(network, prototypes), prototypes, dataset, network.std, progress=progress)
-    if not tally.shown.any():
-        raise UserError(f"{dataset.name}: no training picture shows a part; leave prune-by-parts and pointing out")
     return prototypes[0], tally
 
 
@@ -52,9 +56,6 @@ def part_of_prototypes(
     Returns:
         (P,) part ids, from 1; 0 for prototypes that are not in use, whose class shows no part, or for which no part is
         left.
-
-    Raises:
-        UserError: If no picture shows a part.
     """
     units, tally = tally_prototypes(network, dataset, progress)
     assert units.scale is not None

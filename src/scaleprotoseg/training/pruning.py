@@ -67,9 +67,9 @@ def prune_by_parts(
     agreement: float,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> None:
-    """Drops every prototype that points at no part of its class, as consistency means it, or only without noise.
+    """Drops the prototypes that do not hit one part of their class, with and without noise, and those not in use.
 
-    A class keeps its best prototype in any case, and all that are in use if it has no parts.
+    Each class keeps its best, and all that are in use if no picture shows a part of it.
 
     Args:
         network: With prototypes, in eval mode; changed in place.
@@ -77,9 +77,6 @@ def prune_by_parts(
         agreement: A prototype stays if it hits one part, without and with noise, in more than this share of the
             pictures that show the part.
         progress: Wraps the picture indices to show progress.
-
-    Raises:
-        UserError: If no picture shows a part.
     """
     units, tally = tally_prototypes(network, dataset, progress)
     unit_class = units.unit_class.numpy()

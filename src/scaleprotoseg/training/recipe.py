@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +46,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         at_least_one("data.batch_size", self.batch_size)
         at_least_one("data.accumulate", self.accumulate)
-        if not 0 < self.scale[0] <= self.scale[1]:
+        if self.workers < 0:
+            raise UserError(f"data.workers is {self.workers}; give 0 or more")
+        if not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise UserError(f"recipe: data.scale is {list(self.scale)}; give 0 < smallest <= largest")
         if min(self.crop) < 1:
             raise UserError(f"recipe: data.crop is {list(self.crop)}; give a height and a width of at least 1")
@@ -64,6 +67,10 @@ class LossConfig:
     class_balance: float = 0.0
     supervision: Literal["cells", "pixels"] = "cells"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.class_balance <= 1:
+            raise UserError(f"loss.class_balance is {self.class_balance}; give 0 to 1")
+
 
 @dataclass(frozen=True)
 class StoreConfig:
@@ -79,7 +86,7 @@ class StoreConfig:
     gib: float = 8.0
 
     def __post_init__(self) -> None:
-        if self.views < 0 or self.gib <= 0:
+        if self.views < 0 or not self.gib > 0:
             raise UserError(
                 f"recipe: store is {self.views} views in {self.gib} GiB; give 0 or more views, and some disk"
             )
@@ -101,7 +108,7 @@ class Phase:
         weight_decay: Of encoder and pyramid; prototypes, classifier and groups have none.
         encoder_norm: Whether the encoder's batch norm stays as it is or learns too.
         tied: Prototypes that are training patches stay these patches while the pyramid learns: they are read from them
-            anew in every step, so that projection costs nothing.
+            anew in every step, so that what projection took can be won back.
         diversity: Weight of the diversity loss.
         invariance: Weight of the loss that lets noise change nothing about where prototypes point.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from pointing at the same place.
@@ -151,6 +158,20 @@ class Phase:
         return self.pointing > 0 or self.do == "prune-by-parts"
 
 
+READ: dict[str, tuple[str, ...]] = {
+    "project": (),
+    "prune-by-neighbours": ("neighbours", "agreeing"),
+    "prune-by-parts": ("agreement",),
+    "group": ("groups",),
+    "prune": ("threshold",),
+    "frame": ("inside",),
+}
+"""What a phase reads that is no fit; a fit reads all else."""
+
+WEIGHTS = ("diversity", "invariance", "redundancy", "pointing", "distillation", "foreign_l1", "group_entropy")
+"""Of the losses of a fit, after what each is the weight of."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A whole training.
@@ -195,6 +216,10 @@ class Recipe:
 
     def _check_phase(self, where: str, phase: Phase, before: list[str], after: list[str]) -> None:
         """Whether a phase fits the head and what is done before and after it."""
+        read = READ.get(phase.do, {key.name for key in fields(Phase)}.difference(*READ.values()))
+        for key in fields(Phase):
+            if key.name not in ("do", *read) and getattr(phase, key.name) != getattr(Phase(), key.name):
+                raise UserError(f"{where}: 'do: {phase.do}' does not read {key.name}; leave it out")
         if phase.do == "fit":
             self._check_fit(where, phase, before, after)
         elif self.network.head.kind != "prototypes":
@@ -211,6 +236,8 @@ class Recipe:
             raise UserError(f"{where}: frames show training patches; project before, and give inside between 0 and 1")
         if phase.do == "group":
             at_least_one(f"{where}.groups", phase.groups)
+        if phase.do == "prune" and not 0 <= phase.threshold <= 1:
+            raise UserError(f"{where}: threshold is {phase.threshold}, a group's weights add up to 1; give 0 to 1")
         if phase.do == "prune" and "group" not in before:
             raise UserError(f"{where}: nothing to prune before grouping; put a phase with 'do: group' first")
 
@@ -229,10 +256,12 @@ class Recipe:
             )
             raise UserError(f"{where}: {what}; learning_rates may name {', '.join(p for p in PARTS if p in parts)}")
         for part, rate in phase.learning_rates.items():
-            if rate <= 0:
+            if not 0 < rate < math.inf:
                 raise UserError(f"{where}: the learning rate of {part} is {rate}; give more than 0, or leave it out")
-        losses = dict.fromkeys(("diversity", "invariance", "redundancy", "pointing", "foreign_l1"), prototypes)
-        losses["group_entropy"] = groups
+        for key in ("weight_decay", "noise", *WEIGHTS):
+            if not 0 <= getattr(phase, key) < math.inf:
+                raise UserError(f"{where}: {key} is {getattr(phase, key)}; give 0 or more")
+        losses = dict.fromkeys(WEIGHTS, prototypes) | {"distillation": True, "group_entropy": groups}
         for loss, possible in losses.items():
             if getattr(phase, loss) and not possible:
                 missing = "groups yet" if loss == "group_entropy" else "prototypes"
