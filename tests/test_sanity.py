@@ -124,6 +124,14 @@ def test_a_store_is_seen(values, monkeypatch):
     assert counted["joint"].stored == 0
 
 
+def test_a_search_reads_every_picture_once(monkeypatch, capsys):
+    monkeypatch.setattr("scaleprotoseg.sanity.console.width", 120)
+    recipe = make_recipe()
+    costs = {name: sanity.PhaseCost(seconds=6.0) for name in recipe.phases}
+    sanity._print(recipe, Toys(6), costs, 2, 2, 0.5, 0)
+    assert re.search(rf"projection +│ +│ +│ +│ +{6 + 4 * 0.5:.1f} s", capsys.readouterr().out)
+
+
 def test_operations_are_counted(values, monkeypatch):
     counted = {}
     monkeypatch.setattr(sanity, "_print", lambda recipe, dataset, costs, *_: counted.update(costs))

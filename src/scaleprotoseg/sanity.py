@@ -46,8 +46,8 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 """How phases are cut: among so few pictures, one neighbour must be enough."""
 
-OVER_PICTURES = ("project", "prune-by-neighbours", "prune-by-parts")
-"""Phases that take as long as there are pictures."""
+SEARCHES = ("project", "prune-by-neighbours")
+"""Phases that read every picture once, as measuring does, and then write patches."""
 
 
 @dataclass
@@ -226,8 +226,10 @@ def _print(
             work = recipe.data.accumulate * cost.flop
             flop += phase.steps * work
             step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
+        elif phase.do in SEARCHES:
+            spent = cost.seconds + measuring * (pictures - seen)
         else:
-            longer = {"frame": FRAMED * len(dataset.labels) / looks, **dict.fromkeys(OVER_PICTURES, pictures / seen)}
+            longer = {"frame": FRAMED * len(dataset.labels) / looks, "prune-by-parts": pictures / seen}
             spent = cost.seconds * longer.get(phase.do, 1)
         table.add_row(name, *step, _duration(spent))
         seconds += spent
