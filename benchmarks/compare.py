@@ -17,10 +17,12 @@ import logging
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -28,6 +30,8 @@ PAGE = HERE.parent / "docs" / "results.md"
 FRONT = HERE.parent / "README.md"
 MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- end of benchmarks/compare.py table -->"
 BLACK_BOX = "deeplabv2"
+LONGER = "deeplabv2-longer"
+"""The black box again, trained from the start for as many steps as the encoder of ours learns in its two trainings."""
 
 log = logging.getLogger("compare")
 
@@ -63,6 +67,7 @@ DATA = {
 
 METHODS = {
     BLACK_BOX: "DeepLabv2",
+    LONGER: "DeepLabv2, encoder steps as ours",
     "protoseg": "ProtoSeg",
     "scaleprotoseg": "ScaleProtoSeg (paper)",
     "scaleprotoseg-tied": "ScaleProtoSeg (ours)",
@@ -98,7 +103,8 @@ def main() -> None:
                 run, result = options.out / data / name, RESULTS / data / f"{name}.json"
                 box = run.with_name(f"{BLACK_BOX}-seed{seed}") / "model" if method in OURS else None
                 where = roots.get(data), parts.get(data)
-                train_and_score(data, seed, Files(result, run, recipe(data, method), *where, box))
+                files = Files(result, run, recipe(data, method), *where, box)
+                train_and_score(data, seed, files, changes(data, method))
 
 
 def parsed(document: str | None, add: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
@@ -143,13 +149,14 @@ class Files:
     box: Path | None
 
 
-def train_and_score(data: str, seed: int, files: Files) -> None:
-    """One training and its scores, as far as they are not there yet."""
+def train_and_score(data: str, seed: int, files: Files, changed: Sequence[str] = ()) -> None:
+    """One training and its scores, as far as they are not there yet; with arguments that change its recipe."""
     run, root, parts = files.run, files.root, files.parts
     if files.result.is_file():
         return
     if not (run / "metrics.json").is_file():
         arguments = ["train", "--config", str(files.recipe), "--seed", str(seed), "--out", str(run), "--resume"]
+        arguments += [*changed]
         arguments += (["--data.root", root] if root else []) + (["--data.parts", parts] if parts else [])
         if files.box:
             if not files.box.is_dir():
@@ -169,8 +176,24 @@ def train_and_score(data: str, seed: int, files: Files) -> None:
 
 def recipe(data: str, method: str) -> Path:
     """The recipe made for this comparison, else the packaged one, if there is any."""
+    method = BLACK_BOX if method == LONGER else method
     own = HERE / "recipes" / data / f"{method}.yaml"
     return own if own.is_file() else HERE.parent / "src" / "scaleprotoseg" / "recipes" / data / own.name
+
+
+def changes(data: str, method: str) -> list[str]:
+    """Arguments that change the recipe of a method."""
+    if method != LONGER:
+        return []
+    own, ours = (encoder_steps(recipe(data, name)) for name in (BLACK_BOX, OURS[0]))
+    (phase,) = own
+    return ["--method", LONGER, f"--phases.{phase}.steps", str(own[phase] + sum(ours.values()))]
+
+
+def encoder_steps(path: Path) -> dict[str, int]:
+    """The steps of each phase in which a recipe trains the encoder."""
+    phases = yaml.safe_load(path.read_text(encoding="utf-8"))["phases"]
+    return {name: phase["steps"] for name, phase in phases.items() if "encoder" in phase.get("learning_rates", {})}
 
 
 def scaleprotoseg(run: Path, name: str, arguments: list[str]) -> None:
@@ -251,7 +274,7 @@ def table_of(data: str) -> list[str]:
 def summary() -> list[str]:
     """The lines of the table on the front page: mIoU and evidence inside of the methods that need no part labels."""
     methods = {name: title for name, title in METHODS.items() if name != "scaleprotoseg-parts"}
-    explained = {name: title for name, title in methods.items() if name != BLACK_BOX}
+    explained = {name: title for name, title in methods.items() if name not in (BLACK_BOX, LONGER)}
     heads = [f"mIoU, {title}" for title in methods.values()]
     heads += [f"evidence inside, {title}" for title in explained.values()]
     lines = [f"| data | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]

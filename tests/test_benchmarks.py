@@ -67,6 +67,15 @@ def test_a_table_has_mean_and_spread_of_what_was_measured(compare):
     ]
 
 
+def test_the_longer_black_box_has_the_encoder_steps_of_ours(compare):
+    for data, steps in {"scenes": 950 + 400, "camvid": 1000 + 400, "isbi_em": 600 + 300, "voc2012": 1000 + 400}.items():
+        name = str(compare.recipe(data, compare.LONGER))
+        assert name == str(compare.recipe(data, compare.BLACK_BOX))
+        longer = cli._recipe(["--config", name, *compare.changes(data, compare.LONGER)])
+        assert (longer.method, [phase.steps for phase in longer.phases.values()]) == (compare.LONGER, [steps])
+    assert compare.changes("scenes", compare.OURS[0]) == []
+
+
 @pytest.mark.parametrize("told", ["FOLDER", "camvd=FOLDER", "camvid="])
 def test_a_place_is_that_of_a_known_data_set(compare, monkeypatch, capsys, told):
     monkeypatch.setattr("sys.argv", ["compare.py", "run", "--root", told])
