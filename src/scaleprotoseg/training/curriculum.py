@@ -36,7 +36,8 @@ from scaleprotoseg.model.torchvision_weights import load_torchvision_encoder
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
 from scaleprotoseg.training.frame import frame
 from scaleprotoseg.training.losses import class_weights
-from scaleprotoseg.training.module import FitModule
+from scaleprotoseg.training.memory import keep_freed_memory
+from scaleprotoseg.training.module import FitModule, log_every
 from scaleprotoseg.training.pointing import part_of_prototypes, showing_parts
 from scaleprotoseg.training.progress import PhaseProgress, over_pictures
 from scaleprotoseg.training.projection import project
@@ -167,6 +168,8 @@ def run_phases(
             f"data.batch_size is {recipe.data.batch_size}, which {world_size()} devices cannot share; give a multiple "
             f"of {world_size()}, and divide data.accumulate ({recipe.data.accumulate}) by the same factor"
         )
+    if fastest_device().type == "cpu":
+        keep_freed_memory()
     # A loaded network would lie in memory otherwise than a trained one, and convolve with other last digits.
     network.to(fastest_device()).to(memory_format=torch.channels_last)
     weights = _class_weights(recipe, dataset) if done < len(recipe.phases) else None
@@ -283,7 +286,7 @@ def _fit(
         enable_progress_bar=False,
         plugins=plugins,
         logger=[CSVLogger(folder, "logs", version), TensorBoardLogger(folder, "logs", version)],
-        log_every_n_steps=max(1, min(50, phase.steps // 20)),
+        log_every_n_steps=log_every(phase),
         enable_model_summary=False,
     )
     last = steps / "last.ckpt"

@@ -63,6 +63,11 @@ def norm_parameters(network: Network) -> set[Parameter]:
     return {p for layer in network.encoder.modules() if isinstance(layer, norms) for p in layer.parameters()}
 
 
+def log_every(phase: Phase) -> int:
+    """Steps between two lines of a fit's log."""
+    return max(1, min(50, phase.steps // 20))
+
+
 class Remaining(Sampler[int]):
     """The items of a stream that are still to come; of several processes, each gets its part of every batch.
 
@@ -159,8 +164,9 @@ class FitModule(LightningModule):
                 before = losses[name][1] if name in losses else 0.0
                 losses[name] = weight, before + value / len(outputs)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
-        shown = {name: value.detach() for name, (_, value) in losses.items()} | {"loss": total.detach()}
-        self.log_dict(shown, sync_dist=True)
+        if (self.trainer.global_step + 1) % log_every(self.phase) == 0:  # In other steps Lightning writes none.
+            shown = {name: value.detach() for name, (_, value) in losses.items()} | {"loss": total.detach()}
+            self.log_dict(shown, sync_dist=True)
         return total
 
     def _view(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> View:
