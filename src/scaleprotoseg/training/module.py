@@ -164,7 +164,7 @@ class FitModule(LightningModule):
                 before = losses[name][1] if name in losses else 0.0
                 losses[name] = weight, before + value / len(outputs)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
-        if (self.trainer.global_step + 1) % log_every(self.phase) == 0:  # In other steps Lightning writes none.
+        if (self.global_step + 1) % log_every(self.phase) == 0:  # In other steps Lightning writes none.
             shown = {name: value.detach() for name, (_, value) in losses.items()} | {"loss": total.detach()}
             self.log_dict(shown, sync_dist=True)
         return total
