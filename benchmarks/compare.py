@@ -17,7 +17,7 @@ import logging
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,8 @@ def main() -> None:
                 run, result = options.out / data / name, RESULTS / data / f"{name}.json"
                 box = run.with_name(f"{BLACK_BOX}-seed{seed}") / "model" if method in OURS else None
                 where = roots.get(data), parts.get(data)
-                files = Files(result, run, recipe(data, method), *where, box)
-                train_and_score(data, seed, files, changes(data, method))
+                files = Files(result, run, recipe(data, method), *where, box, changes(data, method))
+                train_and_score(data, seed, files)
 
 
 def parsed(document: str | None, add: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
@@ -139,6 +139,7 @@ class Files:
         root: Where the data lies.
         parts: Where part labels lie.
         box: The black box it starts from.
+        changes: Arguments that change the recipe.
     """
 
     result: Path
@@ -147,16 +148,17 @@ class Files:
     root: str | None
     parts: str | None
     box: Path | None
+    changes: tuple[str, ...] = ()
 
 
-def train_and_score(data: str, seed: int, files: Files, changed: Sequence[str] = ()) -> None:
-    """One training and its scores, as far as they are not there yet; with arguments that change its recipe."""
+def train_and_score(data: str, seed: int, files: Files) -> None:
+    """One training and its scores, as far as they are not there yet."""
     run, root, parts = files.run, files.root, files.parts
     if files.result.is_file():
         return
     if not (run / "metrics.json").is_file():
         arguments = ["train", "--config", str(files.recipe), "--seed", str(seed), "--out", str(run), "--resume"]
-        arguments += [*changed]
+        arguments += files.changes
         arguments += (["--data.root", root] if root else []) + (["--data.parts", parts] if parts else [])
         if files.box:
             if not files.box.is_dir():
@@ -181,13 +183,13 @@ def recipe(data: str, method: str) -> Path:
     return own if own.is_file() else HERE.parent / "src" / "scaleprotoseg" / "recipes" / data / own.name
 
 
-def changes(data: str, method: str) -> list[str]:
+def changes(data: str, method: str) -> tuple[str, ...]:
     """Arguments that change the recipe of a method."""
     if method != LONGER:
-        return []
+        return ()
     own, ours = (encoder_steps(recipe(data, name)) for name in (BLACK_BOX, OURS[0]))
     (phase,) = own
-    return ["--method", LONGER, f"--phases.{phase}.steps", str(own[phase] + sum(ours.values()))]
+    return "--method", LONGER, f"--phases.{phase}.steps", str(own[phase] + sum(ours.values()))
 
 
 def encoder_steps(path: Path) -> dict[str, int]:

@@ -73,7 +73,7 @@ def test_the_longer_black_box_has_the_encoder_steps_of_ours(compare):
         assert name == str(compare.recipe(data, compare.BLACK_BOX))
         longer = cli._recipe(["--config", name, *compare.changes(data, compare.LONGER)])
         assert (longer.method, [phase.steps for phase in longer.phases.values()]) == (compare.LONGER, [steps])
-    assert compare.changes("scenes", compare.OURS[0]) == []
+    assert compare.changes("scenes", compare.OURS[0]) == ()
 
 
 @pytest.mark.parametrize("told", ["FOLDER", "camvd=FOLDER", "camvid="])

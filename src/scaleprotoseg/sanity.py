@@ -147,7 +147,7 @@ def sanity_check(recipe: Recipe) -> None:
         warm_start="left out",
     )
     costs: dict[str, PhaseCost] = {}
-    disk, stopwatch = 0, Stopwatch()
+    disk = 0
     with tempfile.TemporaryDirectory(prefix="sanity-check-") as name:
         folder = Path(name)
 
@@ -163,7 +163,7 @@ def sanity_check(recipe: Recipe) -> None:
         first = First(dataset, PICTURES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
         seed_everything(recipe.seed, verbose=False)
         network = Network(short.network, dataset.labels, recipe.method)
-        stopwatch.restart()
+        stopwatch = Stopwatch()
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
         begun = time.perf_counter()
         measure(network, first, scores="segmentation")

@@ -246,8 +246,6 @@ def _fit(
     length = phase.steps * data.accumulate * data.batch_size
     network.eval()
     teacher = _teacher(recipe, phase, network, folder) if phase.distillation else None
-    # A look at everything, so before a store is filled.
-    part_of = part_of_prototypes(network, dataset, over_pictures("looking for parts")) if phase.pointing else None
     stem = Stem(network, level_of(network, phase), teacher)
     stream: TrainingStream | ViewStore
     if recipe.store.views and stem.level != "pictures":
@@ -256,6 +254,7 @@ def _fit(
     else:
         stream = _stream(recipe, phase, dataset, _phase_seed(recipe, index), length)
     tied = TiedPrototypes(network, dataset) if phase.tied else None
+    part_of = part_of_prototypes(network, dataset, over_pictures("looking for parts")) if phase.pointing else None
     module = FitModule(network, phase, recipe.loss, weights, stem, stream, data, tied, part_of)
     steps = _checkpoint(folder, index, "-steps")
     every = max(1, phase.steps // CHECKPOINTS_PER_PHASE)

@@ -166,7 +166,10 @@ READ: dict[str, tuple[str, ...]] = {
     "prune": ("threshold",),
     "frame": ("inside",),
 }
-"""What a phase reads that is no fit; a fit reads all else."""
+"""The keys that each phase reads; a fit all that no other does."""
+READ["fit"] = tuple(
+    key.name for key in fields(Phase) if key.name != "do" and not any(key.name in keys for keys in READ.values())
+)
 
 WEIGHTS = ("diversity", "invariance", "redundancy", "pointing", "distillation", "foreign_l1", "group_entropy")
 """Of the losses of a fit, after what each is the weight of."""
@@ -216,10 +219,10 @@ class Recipe:
 
     def _check_phase(self, where: str, phase: Phase, before: list[str], after: list[str]) -> None:
         """Whether a phase fits the head and what is done before and after it."""
-        read = READ.get(phase.do, {key.name for key in fields(Phase)}.difference(*READ.values()))
-        for key in fields(Phase):
-            if key.name not in ("do", *read) and getattr(phase, key.name) != getattr(Phase(), key.name):
-                raise UserError(f"{where}: 'do: {phase.do}' does not read {key.name}; leave it out")
+        unread, default = (key for do, keys in READ.items() if do != phase.do for key in keys), Phase()
+        for key in unread:
+            if getattr(phase, key) != getattr(default, key):
+                raise UserError(f"{where}: 'do: {phase.do}' does not read {key}; leave it out")
         if phase.do == "fit":
             self._check_fit(where, phase, before, after)
         elif self.network.head.kind != "prototypes":
