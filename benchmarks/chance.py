@@ -1,17 +1,17 @@
-r"""What consistency and stability are worth: the scores of maps that know nothing.
+r"""Measure consistency and stability at chance level: the scores of activation maps that are random noise.
 
     python benchmarks/chance.py scenes
     python benchmarks/chance.py voc2012 --root VOC2012 --parts KEYPOINTS.json
 
-Maps are uniform noise of a grain, in pixels. They are drawn anew for every picture and for its noisy twin; or once, so
-that a prototype points at the same places in every picture and noise cannot move it. Where a part counts as hit if any
-pixel near it is on, fine grain hits nearly everything: compare models whose maps are about as smooth.
+The maps are uniform noise with one value per square of several pixels. They are either drawn for every image and for
+its noisy copy, or drawn once. If they are drawn once, a prototype responds to the same positions in every image, and
+noise cannot change them. Where any active pixel near a keypoint hits its part, maps with small squares hit nearly every
+part: compare only models whose maps are about equally smooth.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,17 +19,19 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.data.registry import open_dataset
+from scaleprotoseg.inference.part_scores import score_parts
+from scaleprotoseg.inference.tiles import Alter
+from scaleprotoseg.inference.units import MapsFunction, Units
 from scaleprotoseg.model.config import IMAGENET_STD
-from scaleprotoseg.model.inference import Alter
-from scaleprotoseg.model.parts import score_parts
-from scaleprotoseg.model.units import Maps, Units
 
-GRAINS = (8, 32)
-PER_CLASS = 8
+SQUARES = (8, 32)
+"""Sides of the squares in pixels."""
+
+PROTOTYPES_PER_CLASS = 8
 
 
 def main() -> None:
-    """Prints one line a kind of map."""
+    """Print the scores of each kind of map."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--root", type=Path)
@@ -37,29 +39,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     dataset = open_dataset(options.data, "val", options.root, options.parts)
-    classes = torch.arange(len(dataset.labels)).repeat_interleave(PER_CLASS)
+    classes = torch.arange(len(dataset.labels)).repeat_interleave(PROTOTYPES_PER_CLASS)
     units = [Units("prototypes", torch.arange(len(classes)), classes, torch.zeros_like(classes))]
-    for grain in GRAINS:
-        for anew in (True, False):
-            maps = maps_of(grain, anew, len(classes), options.seed)
-            scores = score_parts(maps, units, dataset, torch.tensor(IMAGENET_STD))
+    for side in SQUARES:
+        for redraw in (True, False):
+            maps_of = random_maps(side, redraw, len(classes), options.seed)
+            scores = score_parts(maps_of, units, dataset, torch.tensor(IMAGENET_STD))
             if scores is None:
-                raise SystemExit(f"{options.data}: has no part labels; give --parts")
-            kind = f"{grain:3d} pixels, drawn {'anew' if anew else 'once'}"
+                raise SystemExit(f"{options.data}: has no annotations of object parts; give --parts")
+            kind = f"{side:3d} pixels, drawn {'for every image' if redraw else 'once'}"
             print(f"{kind}: consistency {scores[0].consistency:.3f}, stability {scores[0].stability:.3f}")
 
 
-def maps_of(grain: int, anew: bool, count: int, seed: int) -> Maps:
-    """Noise for so many prototypes."""
+def random_maps(side: int, redraw: bool, count: int, seed: int) -> MapsFunction:
+    """Return a function that computes random activations of ``count`` prototypes.
+
+    Args:
+        side: Side in pixels of the squares with one value.
+        redraw: True to draw new values in every call, False to return the same ones.
+        count: Number of prototypes.
+        seed: Seed of the values.
+    """
     generator = torch.Generator().manual_seed(seed)
 
-    def maps(sample: Sample, alter: Alter | None) -> Sequence[Tensor]:
-        size = (-(-sample.image.height // grain), -(-sample.image.width // grain))
-        if not anew:
+    def maps_of(sample: Sample, alter: Alter | None) -> list[Tensor]:
+        size = (-(-sample.image.height // side), -(-sample.image.width // side))
+        if not redraw:
             generator.manual_seed(seed)
         return [torch.rand(count, *size, generator=generator)]
 
-    return maps
+    return maps_of
 
 
 if __name__ == "__main__":

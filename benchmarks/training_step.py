@@ -1,9 +1,10 @@
-"""Time of a training step: prototypes over a linear classifier on the same pyramid, and over DeepLabv2.
+"""Compare the time of a training step with prototypes, with a linear classifier on the same pyramid, and of DeepLabv2.
 
     python benchmarks/training_step.py [--encoder resnet18] [--crop 321] [--batch 2] [--classes 21] [--rounds 10]
 
-All networks are stepped in turn, round by round, so that a machine whose speed drifts is fair to each. Prints the
-median step, the median of the ratios within a round, and the ratio of multiply-adds in a forward pass.
+In every round each network does one step, so that changes in the speed of the machine affect all networks equally.
+Prints the median time of a step, the median of the ratios within a round, and the ratio of multiply-adds in a forward
+pass.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.losses import Diversity, OwnPrototypes, cross_entropy
+from scaleprotoseg.training.losses.class_cells import OwnPrototypes
+from scaleprotoseg.training.losses.diversity import Diversity
+from scaleprotoseg.training.losses.segmentation import cross_entropy
 
 HEADS = {
     "ScaleProtoSeg, stage 1": HeadConfig("prototypes"),
@@ -30,7 +33,13 @@ HEADS = {
 
 
 def step_of(network: Network, images: torch.Tensor, masks: torch.Tensor) -> Callable[[], None]:
-    """One optimizer step on fixed pictures, with the losses of joint training."""
+    """Return a function that does one optimizer step on fixed images, with the losses of joint training.
+
+    Args:
+        network: The network to train.
+        images: (B, 3, H, W) images in 0-1.
+        masks: (B, H, W) train ids.
+    """
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     layer = network.prototypes
     classes = len(network.labels)
@@ -49,7 +58,7 @@ def step_of(network: Network, images: torch.Tensor, masks: torch.Tensor) -> Call
 
 
 def main() -> None:
-    """Measures all heads."""
+    """Measure all heads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--crop", type=int, default=321)
@@ -66,13 +75,13 @@ def main() -> None:
     coarse = torch.randint(0, options.classes, (options.batch, 1, 6, 6), device=device).float()
     masks = torch.nn.functional.interpolate(coarse, size=images.shape[-2:])[:, 0].long()
 
-    steps, adds = {}, {}
+    steps, multiply_adds = {}, {}
     for name, head in HEADS.items():
         network = Network(NetworkConfig(EncoderConfig(options.encoder), PyramidConfig(), head), labels).to(device)
         network.to(memory_format=torch.channels_last).train()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(images)
-        adds[name] = counter.get_total_flops() / 2
+        multiply_adds[name] = counter.get_total_flops() / 2
         steps[name] = step_of(network, images, masks)
         steps[name]()
 
@@ -90,11 +99,12 @@ def main() -> None:
         f"{options.encoder}, {options.batch} x {options.crop} x {options.crop}, {options.classes} classes, {device}, "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, {options.rounds} rounds"
     )
-    print("| network | median step | step of ours over it | multiply-adds of ours over it |")
+    print("| network | median step | step of ours / its step | multiply-adds of ours / its multiply-adds |")
     print("|---|---|---|---|")
     for name, values in times.items():
         ratio = statistics.median(a / b for a, b in zip(times[ours], values, strict=True))
-        print(f"| {name} | {statistics.median(values):.3f} s | {ratio:.3f} | {adds[ours] / adds[name]:.3f} |")
+        adds_ratio = multiply_adds[ours] / multiply_adds[name]
+        print(f"| {name} | {statistics.median(values):.3f} s | {ratio:.3f} | {adds_ratio:.3f} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures of several folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.golden"]
+pytest_plugins = ["tests.builders.golden"]
 
 
 @pytest.fixture(scope="session")

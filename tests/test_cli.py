@@ -1,4 +1,4 @@
-"""The real command line, on small data: finished runs, and mistakes that end in one line."""
+"""The command line on small data: whole runs, and mistakes that end in one line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ import torch
 import yaml
 from PIL import Image
 
-from scaleprotoseg import cli, load
-from tests.toys import recipe_values, write_folder
+from scaleprotoseg import load
+from scaleprotoseg.recipe_files import RECIPES, read_recipe, recipe_names
+from tests.builders.command_line import run
+from tests.builders.images import write_folder
+from tests.builders.recipes import recipe_values
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(*arguments: str | Path) -> int:
-    """Runs a command in this process; returns its exit code."""
-    try:
-        cli.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +79,7 @@ def test_only_a_black_box_can_be_explained_after_the_fact(finished, capsys):
     assert run("train", "--from") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert "has prototypes already; give a model without" in lines[0] and "no such folder" in lines[1]
-    assert lines[2] == "error: argument --from: expected one argument"
+    assert lines[2] == "error: argument --config/--from: expected one argument"
 
 
 def test_a_finished_run_holds_everything(finished):
@@ -120,16 +114,16 @@ def test_evaluate_equals_the_run(finished, tmp_path, capsys):
     ours, run_metrics = json.loads(out.read_text()), json.loads((finished / "ours" / "metrics.json").read_text())
     assert ours["iou"] == run_metrics["iou"] and ours["seed"] is None
     printed = capsys.readouterr().out
-    assert "mean IoU" in printed and "without prototypes" not in printed
+    assert "mean IoU" in printed and "no prototypes" not in printed
 
 
 def test_a_black_box_is_said_to_have_no_explanations(finished, capsys):
     assert run("evaluate", finished / "box" / "model", "--data", finished / "data", "--split", "val") == 0
     printed = capsys.readouterr().out
-    assert "mean IoU" in printed and "without prototypes: there are no explanations to measure" in printed
+    assert "mean IoU" in printed and "the model has no prototypes: there are no explanations to measure" in printed
 
 
-def test_predict_writes_masks_and_overlays_of_any_picture(finished, tmp_path):
+def test_predict_writes_masks_and_overlays_of_any_image(finished, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     Image.fromarray(rng.integers(0, 255, (33, 47), dtype=np.uint8)).save(tmp_path / "in" / "grey one.png")
@@ -145,19 +139,19 @@ def test_predict_writes_masks_and_overlays_of_any_picture(finished, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
-def test_predict_never_overwrites_its_pictures(finished, tmp_path, capsys):
-    picture = tmp_path / "mine.png"
-    Image.new("RGB", (40, 30), "red").save(picture)
-    before = picture.read_bytes()
+def test_predict_never_overwrites_its_images(finished, tmp_path, capsys):
+    image = tmp_path / "mine.png"
+    Image.new("RGB", (40, 30), "red").save(image)
+    before = image.read_bytes()
     assert run("predict", finished / "ours" / "model", tmp_path, "--out", tmp_path) == 1
-    assert "the picture mine in it would be overwritten" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"] and picture.read_bytes() == before
+    assert "the image mine in it would be overwritten" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"] and image.read_bytes() == before
 
 
 def test_explain_and_report(finished, tmp_path):
-    picture = finished / "data" / "images" / "toy-1.png"
+    image = finished / "data" / "images" / "toy-1.png"
     model = finished / "ours" / "model"
-    assert run("explain", model, picture, "--out", tmp_path / "page.html") == 0
+    assert run("explain", model, image, "--out", tmp_path / "page.html") == 0
     assert "toy-1.png" in (tmp_path / "page.html").read_text()
     assert run("report", model, "--out", tmp_path / "bare.html") == 0
     assert run("report", model, "--data", finished / "data", "--out", tmp_path / "full.html") == 0
@@ -171,7 +165,7 @@ def test_figures(finished, tmp_path):
     stems = ("overlap", "scales", "groups-ground", "groups-disc", "groups-bar")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
-    assert re.search("toy-[67]: labelled pixels outlined", (tmp_path / "figures" / "groups-disc.svg").read_text())
+    assert re.search("toy-[67]: labeled pixels outlined", (tmp_path / "figures" / "groups-disc.svg").read_text())
 
 
 def test_a_report_shows_no_other_models_metrics(finished, tmp_path):
@@ -190,7 +184,7 @@ def test_check_data(finished, tmp_path, capsys):
     assert run("check-data", "--data", finished / "data") == 0
     broken = write_folder(tmp_path / "broken")
     (broken / "masks" / "toy-0.png").unlink()
-    (broken / "images" / "toy-1.png").write_bytes(b"no picture")
+    (broken / "images" / "toy-1.png").write_bytes(b"no image")
     Image.new("L", (5, 5)).save(broken / "masks" / "toy-2.png")
     Image.new("L", (48, 40), 77).save(broken / "masks" / "toy-3.png")
     capsys.readouterr()
@@ -208,7 +202,7 @@ MISTAKES = {
     "not YAML": (["train", "--config", "{home}/broken.yaml"], "broken.yaml"),
     "bad value": (["train", "--config", "{home}/recipe.yaml", "--seed", "many"], "seed"),
     "impossible value": (["train", "--config", "{home}/recipe.yaml", "--data.batch_size", "0"], "data.batch_size is 0"),
-    "untrainable part": (["train", "--config", "{home}/parts.yaml"], "cannot train 'groups'"),
+    "untrainable component": (["train", "--config", "{home}/untrainable.yaml"], "cannot train 'groups'"),
     "no such encoder": (
         ["train", "--config", "{home}/recipe.yaml", "--network.encoder.name", "resnet9000", "--out", "{out}"],
         "timm cannot build 'resnet9000'",
@@ -243,22 +237,22 @@ MISTAKES = {
     ),
     "no such split": (["evaluate", "{home}/ours/model", "--data", "{home}/data", "--split", "dev"], "dev"),
     "other classes": (["evaluate", "{home}/ours/model", "--data", "scenes", "--root", "{home}/scenes"], "classes"),
-    "no picture": (["explain", "{home}/ours/model", "{home}/none.png", "--out", "{out}"], "none.png"),
-    "not a picture": (["explain", "{home}/ours/model", "{home}/recipe.yaml", "--out", "{out}"], "recipe.yaml"),
+    "no image": (["explain", "{home}/ours/model", "{home}/none.png", "--out", "{out}"], "none.png"),
+    "not an image": (["explain", "{home}/ours/model", "{home}/recipe.yaml", "--out", "{out}"], "recipe.yaml"),
     "black box": (["explain", "{home}/box/model", "{home}/data/images/toy-1.png", "--out", "{out}"], "no prototypes"),
     "figures of a black box": (
         ["figures", "{home}/box/model", "--data", "{home}/data", "--out", "{out}"],
         "no prototypes",
     ),
-    "figures on no picture": (
+    "figures on no image": (
         ["figures", "{home}/ours/model", "--data", "{home}/data", "--image", "toy-66", "--out", "{out}"],
-        "names are like toy-6",
+        "choose a name such as toy-6",
     ),
     "same name twice": (
         ["predict", "{home}/ours/model", "{home}/data/images", "{home}/data/masks", "--out", "{out}"],
         "different folders",
     ),
-    "empty folder": (["predict", "{home}/ours/model", "{home}/ours", "--out", "{out}"], "holds no picture"),
+    "empty folder": (["predict", "{home}/ours/model", "{home}/ours", "--out", "{out}"], "contains no image"),
     "unwritable": (
         ["explain", "{home}/ours/model", "{home}/data/images/toy-1.png", "--out", "{home}/recipe.yaml/page.html"],
         "cannot be written",
@@ -273,9 +267,9 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(finished, name, tmp_path,
     recipe = recipe_values()
     recipe["data"]["name"] = str(finished / "data")
     typo = {**recipe, "phases": {"joint": {"steeps": 3}}}
-    parts = {**recipe, "phases": {"joint": {"steps": 3, "learning_rates": {"groups": 0.1}}}}
+    untrainable = {**recipe, "phases": {"joint": {"steps": 3, "learning_rates": {"groups": 0.1}}}}
     (finished / "typo.yaml").write_text(yaml.safe_dump(typo))
-    (finished / "parts.yaml").write_text(yaml.safe_dump(parts))
+    (finished / "untrainable.yaml").write_text(yaml.safe_dump(untrainable))
     (finished / "broken.yaml").write_text("method: [")
     if name == "other classes":
         monkeypatch.setattr("scaleprotoseg.data.scenes.reader.SIZES", {"train": 1, "val": 1, "test": 1})
@@ -305,11 +299,11 @@ def test_the_installed_command_prints_no_traceback():
     assert done.stderr.count("\n") == 1 and "/no/model" in done.stderr
 
 
-@pytest.mark.parametrize("name", cli._recipe_names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_packaged_recipes_are_valid_and_say_what_to_expect(name):
-    recipe = cli._recipe(["--config", name])
-    assert recipe.phases and name.split("/")[-1].startswith(recipe.method)
-    header = (Path(str(cli.RECIPES)) / f"{name}.yaml").read_text()
+    recipe = read_recipe(["--config", name])
+    assert recipe.phases and (name == "scenes/demo" or name.split("/")[-1].startswith(recipe.method))
+    header = (RECIPES / f"{name}.yaml").read_text()
     for word in ("Hardware", "Duration", "Expect"):
         assert re.search(rf"^# {word}: .*[a-z]", header, re.MULTILINE), f"{name}: the header does not state {word}"
 
@@ -317,7 +311,7 @@ def test_packaged_recipes_are_valid_and_say_what_to_expect(name):
 DOCUMENTS = [path for place in (".", "docs") for path in sorted((ROOT / place).glob("*.md"))]
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(Path(str(cli.RECIPES)).rglob("*.yaml"))], ids=str)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(RECIPES.rglob("*.yaml"))], ids=str)
 def test_the_trainings_that_documents_show_are_understood(path):
     for line in re.findall(r"^(?:#\s+|torchrun .* -m )?scaleprotoseg train (.*)$", path.read_text(), re.MULTILINE):
         words = shlex.split(line, comments=True)
@@ -326,10 +320,10 @@ def test_the_trainings_that_documents_show_are_understood(path):
             "--devices": 1,
             "--resume": 0,
             "--print_config": 0,
-            "--sanity-check": 0,
+            "--sanity_check": 0,
         }.items():
             if option in words:
                 place = words.index(option)
                 del words[place : place + 1 + values]
-        if "--from" not in words:  # What follows from a black box is not known before it is trained.
-            assert cli._recipe(words).phases
+        if "--from" not in words:  # The rest of the recipe is known only after the black box was trained.
+            assert read_recipe(words).phases

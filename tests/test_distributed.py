@@ -1,4 +1,4 @@
-"""Several processes give what one gives: the same losses, prototypes and scores, through the real command line."""
+"""Several processes give the losses, prototypes and scores of one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import yaml
 
 from scaleprotoseg import distributed
 from scaleprotoseg.errors import UserError
-from tests.toys import recipe_values, write_folder
+from tests.builders.images import write_folder
+from tests.builders.recipes import recipe_values
 
 PYTHON = sys.executable
 
@@ -32,13 +33,13 @@ def command(*arguments: str | Path, several: tuple[str, ...] = ()) -> subprocess
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """Every kind of phase, on pictures half of which are empty in one corner, so that processes see unequal shares."""
+    """Runs with several kinds of phases, in one process and in two."""
     home = tmp_path_factory.mktemp("home")
     recipe = recipe_values()
     recipe["data"] |= {"name": str(write_folder(home / "data", 11)), "batch_size": 4}
     recipe["network"]["input"] = {"scales": [0.5]}
     recipe["loss"] = {"class_balance": 0.5}
-    recipe["precision"] = "32"  # bfloat16 rounds half a batch otherwise than a whole one.
+    recipe["precision"] = "32"  # bfloat16 rounds half a batch differently from a whole one.
     fine_tune = recipe["phases"]["fine-tune"]
     phases = {"joint": recipe["phases"]["joint"] | {"steps": 50, "encoder_norm": "frozen"}}
     phases |= {"projection": {"do": "project"}, "neighbours": {"do": "prune-by-neighbours", "agreeing": 1}}
@@ -65,7 +66,7 @@ def test_the_loss_curve_is_the_same(home, phase, steps):
 def test_the_same_prototypes_are_chosen(home):
     one, two = (json.loads((home / run / "model" / "prototypes.json").read_text()) for run in ("one", "two"))
     for entry in one + two:
-        assert entry["source"].pop("distance") >= 0  # the one number that rounding touches
+        assert entry["source"].pop("distance") >= 0  # the only number that rounding changes
     assert one == two and len(one) > 3
 
 
@@ -75,7 +76,7 @@ def test_the_scores_are_the_same(home):
         assert scores["iou"] == pytest.approx(two[phase]["iou"], abs=1e-3), phase
 
 
-def test_evaluation_counts_every_picture_once(home, tmp_path):
+def test_evaluation_counts_every_image_once(home, tmp_path):
     out = tmp_path / "two.json"
     done = command("evaluate", home / "one" / "model", "--data", home / "data", "--out", out, "--devices", "2")
     assert done.returncode == 0, done.stderr
@@ -94,7 +95,7 @@ def test_torchrun_starts_the_processes_as_well(home):
 def test_a_mistake_is_told_once_and_ends_all(home):
     arguments = ("--config", home / "recipe.yaml", "--devices", "2", "--out", home / "uneven")
     done = command("train", *arguments, "--data.batch_size", "3")
-    assert done.returncode == 1 and "cannot share" in done.stderr
+    assert done.returncode == 1 and "cannot be split among 2 devices" in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
@@ -116,10 +117,10 @@ def test_a_process_that_is_killed_is_told(monkeypatch):
 
 
 def test_alone_nothing_is_shared():
-    assert distributed.share(5) == range(5) and distributed.is_main()
+    assert distributed.shard(5) == range(5) and distributed.is_main()
     assert distributed.gather("mine") == ["mine"]
     assert distributed.average(torch.tensor(3.0)) == 3
-    distributed.synchronise([torch.tensor(3.0)])
+    distributed.broadcast([torch.tensor(3.0)])
 
 
 @pytest.mark.parametrize(("count", "processes"), [(0, 2), (1, 2), (5, 2), (7, 3), (2, 4)])
@@ -128,5 +129,5 @@ def test_shares_are_all_items_in_order(count, processes, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     for rank in range(processes):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        items += distributed.share(count)
+        items += distributed.shard(count)
     assert items == list(range(count))

@@ -1,15 +1,14 @@
-"""The packaged recipes of the published systems, against the paper's figures as this file states them."""
+"""The packaged recipes of the published systems have the values of the papers, which this file lists."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from scaleprotoseg import cli
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.registry import READERS
+from scaleprotoseg.recipe_files import RECIPES, read_recipe
 from scaleprotoseg.training.recipe import Recipe
 
 DATA = ("cityscapes", "voc2012", "ade20k", "coco_stuff", "isbi_em")
@@ -24,7 +23,7 @@ FINE_TUNE = {"cityscapes": 2_000, "voc2012": 6_000, "ade20k": 4_000, "coco_stuff
 
 
 def recipe(data: str, method: str) -> Recipe:
-    return cli._recipe(["--config", f"{data}/{method}"])
+    return read_recipe(["--config", f"{data}/{method}"])
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -129,7 +128,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", METHODS)
 def test_headers_state_the_published_results_and_what_differs(data, method):
-    header = (Path(str(cli.RECIPES)) / data / f"{method}.yaml").read_text().split("method:")[0]
+    header = (RECIPES / data / f"{method}.yaml").read_text().split("method:")[0]
     assert "Differs from the paper: " in header
     for figure in PUBLISHED.get((data, method), ()):
         assert figure in header

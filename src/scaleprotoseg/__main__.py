@@ -1,4 +1,4 @@
-"""``python -m scaleprotoseg``: the command line."""
+"""The command line, for ``python -m scaleprotoseg``."""
 
 from scaleprotoseg.cli import main
 

@@ -1,36 +1,38 @@
-"""The command line: parsing only."""
+"""The command line: only parsing; the commands themselves are in ``pipeline`` and ``sanity``."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
-from difflib import get_close_matches
-from importlib.resources import files
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import PositiveInt
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.part_options import PartOptions
+from scaleprotoseg.inference.part_options import PartOptions
+from scaleprotoseg.recipe_files import (
+    CONFIG,
+    FROM,
+    RecipeFile,
+    as_recipe,
+    check_phase_arguments,
+    read_recipe,
+    recipe_names,
+)
 from scaleprotoseg.training.recipe import Recipe
 
-RECIPES = files("scaleprotoseg") / "recipes"
-
-OVER = "over:"
-"""Before a black box's name where a recipe is asked for: the recipe that follows from it."""
+if TYPE_CHECKING:
+    from scaleprotoseg.pipeline.commands import DataArguments
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command; ends the process with 0, or with one line on standard error and 1 (2 for bad arguments)."""
+    """Run one command; exit with 0, or with one line on standard error and 1 (2 for bad arguments, 130 if stopped)."""
     try:
         run(list(sys.argv[1:] if arguments is None else arguments))
     except ArgumentError as error:
@@ -42,15 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Runs one command, in as many processes as it asks for.
+    """Run one command, in as many processes as it asks for.
 
     Raises:
         ArgumentError: If the arguments cannot be parsed.
-        UserError: If the user can mend it.
+        UserError: If there is a mistake that the user can fix.
     """
     _quiet_libraries()
-    parser, commands = _parser()
-    parsed = parser.instantiate(parser.parse_args(_without_from(arguments)))
+    parser = _parser()
+    try:
+        parsed = parser.instantiate(parser.parse_args(list(arguments)))
+    except ArgumentError:
+        check_phase_arguments(arguments)
+        raise
     chosen = parsed[parsed.command]
     devices, nodes = chosen.get("devices", 1), chosen.get("num_nodes", 1)
     if devices * nodes > 1 and not chosen.get("sanity_check"):
@@ -59,272 +65,263 @@ def run(arguments: Sequence[str]) -> None:
         if not was_started():
             in_processes(run, arguments, devices, nodes)
             return
-    commands[parsed.command](chosen)
+    COMMANDS[parsed.command].run(chosen)
 
 
-def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes:
+        description: Text of its help.
+        add_arguments: Adds its arguments to a parser.
+        run: Runs it with parsed arguments.
+    """
+
+    description: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], None]
+
+
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="scaleprotoseg",
         description="Train, measure and use segmentation models that explain themselves.",
+        version=version("scaleprotoseg"),
         exit_on_error=False,
     )
     subcommands = parser.add_subcommands(dest="command")
-    commands: dict[str, Callable[[Namespace], None]] = {}
+    for name, command in COMMANDS.items():
+        sub = ArgumentParser(description=command.description, exit_on_error=False)
+        subcommands.add_subcommand(name, sub, help=command.description)
+        command.add_arguments(sub)
+    return parser
 
-    def add(name: str, run: Callable[[Namespace], None], description: str) -> ArgumentParser:
-        sub = ArgumentParser(description=description, exit_on_error=False)
-        subcommands.add_subcommand(name, sub, help=description)
-        commands[name] = run
-        return sub
 
-    sub = add("demo", _demo, "The whole pipeline on the drawn street scenes, then metrics and the report.")
+def _add_demo(sub: ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the run")
-    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    sub.add_argument("--seed", type=int, default=0, help="of all random numbers")
+    sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+    sub.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
 
-    sub = add("train", _train, "All phases of a recipe; any key of the recipe can be given as --key value.")
-    sub.add_argument("--config", action=RecipeFile, help=f"a recipe file, or one of {', '.join(_recipe_names())}")
+
+def _demo(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline.training import demo
+
+    demo(read_recipe([CONFIG, "scenes/demo", "--seed", str(parsed.seed)]), parsed.out, parsed.resume)
+
+
+def _add_train(sub: ArgumentParser) -> None:
     sub.add_argument(
-        "--from",
-        help="a trained model that is to explain itself: a black box of ours, from which everything not said otherwise "
-        "follows; or timm/, torchvision/ or transformers/ and a model there",
+        CONFIG,
+        FROM,
+        action=RecipeFile,
+        metavar="RECIPE",
+        help=f"{CONFIG}: a recipe file, or one of {', '.join(recipe_names())}. {FROM}: a trained model to explain: a "
+        "black box of this library, which determines all other keys, or timm/, torchvision/ or transformers/ and the "
+        "name of a model there",
     )
-    sub.add_argument("--out", type=Path, help="folder of the run; runs/<data>-<method> by default")
-    sub.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    sub.add_argument("--out", type=Path, help="folder of the run; by default runs/<data>-<method>")
+    sub.add_argument("--resume", action="store_true", help="continue the run in --out")
     sub.add_argument(
-        "--sanity-check",
+        "--sanity_check",
         action="store_true",
-        help="only a few steps of every phase, on whatever data there is, and what the whole training would need",
+        help="run only a few steps of every phase, on the data that is there, and estimate the time, memory and disk "
+        "space of the whole training",
     )
     _add_devices(sub)
     sub.add_class_arguments(Recipe)
 
-    sub = add("evaluate", _evaluate, "Scores of a model on a split: of the segmentation, and of the explanations.")
+
+def _train(parsed: Namespace) -> None:
+    recipe = as_recipe(parsed)
+    if parsed.sanity_check:
+        from scaleprotoseg.sanity import sanity_check
+
+        sanity_check(recipe)
+        return
+    from scaleprotoseg.pipeline.training import train
+
+    train(recipe, parsed.out or Path("runs") / f"{Path(recipe.data.name).name}-{recipe.method}", parsed.resume)
+
+
+def _add_evaluate(sub: ArgumentParser) -> None:
     _add_bundle(sub)
     _add_data(sub, default_split="val")
     sub.add_argument(
         "--scores",
         type=Literal["segmentation", "explanations", "all"],
         default="explanations",
-        help="how much to measure: IoU alone; also consistency, stability and overlap; also whether the evidence shown "
-        "is the evidence used",
+        help="extent: segmentation measures only the IoU; explanations also consistency, stability and overlap; all "
+        "also the faithfulness of the explanations",
     )
     _add_parts(sub)
     sub.add_class_arguments(PartOptions, "part_scores")
-    sub.add_argument("--out", type=Path, help="also write the metrics to this JSON file")
+    sub.add_argument("--out", type=Path, help="JSON file to write the metrics to")
     _add_devices(sub)
-
-    sub = add("predict", _predict, "Index masks (PNG) and colour overlays of pictures of any size.")
-    _add_bundle(sub)
-    sub.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
-    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.png and NAME_overlay.jpg")
-
-    sub = add("submit", _submit, "Masks of a test set, packed as the servers of voc2012 and cityscapes take them.")
-    _add_bundle(sub)
-    _add_data(sub, default_split="test")
-    sub.add_argument("--out", type=Path, required=True, help="folder for the masks and the archive to upload")
-
-    sub = add("explain", _explain, "A page on one picture: click any pixel to see why it got its class.")
-    _add_bundle(sub)
-    sub.add_argument("image", type=Path, help="a picture")
-    sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
-
-    sub = add("report", _report, "A page on the model itself: classes, groups, prototypes, sources, metrics.")
-    _add_bundle(sub)
-    _add_data(sub, default_split="val", required=False)
-    sub.add_argument("--out", type=Path, required=True, help="the HTML page to write")
-
-    sub = add("figures", _figures, "Figures for papers: each class's groups on a picture, scales, overlap.")
-    _add_bundle(sub)
-    _add_data(sub, default_split="val")
-    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.svg and NAME.png")
-    sub.add_argument(
-        "--image", nargs="+", default=[], help="names of pictures to draw classes on; what shows most by default"
-    )
-
-    sub = add("import-official", _import_official, "A published checkpoint as a model; nothing in the file is run.")
-    sub.add_argument("file", type=Path, help="a .pth file as the authors of ScaleProtoSeg or ProtoSeg published it")
-    sub.add_argument("--out", type=Path, required=True, help="the model folder to write")
-    sub.add_argument("--classes", help="its classes: a known data set's name or a classes.yaml; numbered by default")
-    _add_data(sub, default_split="train", required=False)
-
-    sub = add("check-data", _check_data, "Finds what would break a training, before training.")
-    _add_data(sub, default_split=None)
-    _add_parts(sub)
-    return parser, commands
-
-
-def _without_from(arguments: Sequence[str]) -> list[str]:
-    """Arguments in which the recipe over a black box is a recipe like others, so that what follows may change it."""
-    if arguments[:1] != ["train"]:
-        return list(arguments)
-    rewritten: list[str] = []
-    for argument in arguments:
-        if argument.startswith("--from="):
-            rewritten += ["--config", OVER + argument.removeprefix("--from=")]
-        elif rewritten[-1:] == ["--from"]:
-            rewritten[-1:] = ["--config", OVER + argument]
-        else:
-            rewritten.append(argument)
-    return rewritten
-
-
-def _add_bundle(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle", help="the model folder of a run, or a Hugging Face Hub id")
-
-
-def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = True) -> None:
-    sub.add_argument("--data", required=required, help="a data set's name, or a folder with images/ and masks/")
-    sub.add_argument("--root", type=Path, help="the folder of a named data set")
-    sub.add_argument("--split", default=default_split, help="train, val, test or what else there is")
-
-
-def _add_parts(sub: ArgumentParser) -> None:
-    sub.add_argument("--parts", type=Path, help="where part labels lie: a folder of Panoptic Parts, a keypoints file")
-
-
-def _add_devices(sub: ArgumentParser) -> None:
-    sub.add_argument("--devices", type=PositiveInt, default=1, help="GPUs (without any: processes) that share the work")
-    sub.add_argument("--num-nodes", type=PositiveInt, default=1, help="machines; torchrun may start them as well")
-
-
-class RecipeFile(ActionConfigFile):
-    """A recipe by its packaged name or by its path."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Reads the recipe into the configuration.
-
-        Raises:
-            UserError: If there is no such recipe, or it does not fit.
-        """
-        name = str(values).removeprefix(OVER)
-        with _recipe_file(str(values)) as path:
-            try:
-                super().__call__(parser, cfg, str(path), option_string)  # type: ignore[no-untyped-call]
-            except (ArgumentError, TypeError, ValueError) as error:
-                raise UserError(f"{name}: {error}; mend the recipe (see scaleprotoseg train --help)") from error
-
-
-@contextmanager
-def _recipe_file(name: str) -> Iterator[Path]:
-    """The file of a recipe by its name or path; of one over a black box, for the length of a block."""
-    if not name.startswith(OVER):
-        yield _recipe_path(name)
-        return
-    from scaleprotoseg.training.black_box import recipe_over
-
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(recipe_over(name.removeprefix(OVER)), file, sort_keys=False)
-        file.flush()
-        yield Path(file.name)
-
-
-def _recipe_names() -> list[str]:
-    root = Path(str(RECIPES))
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
-
-
-def _recipe_path(name: str) -> Path:
-    """The file of a recipe; a data set's name alone means its scaleprotoseg recipe."""
-    if Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).is_file():
-            raise UserError(f"{name}: no such recipe file; check the path")
-        return Path(name)
-    for candidate in (name, f"{name}/scaleprotoseg"):
-        if candidate in _recipe_names():
-            return Path(str(RECIPES)) / f"{candidate}.yaml"
-    known = [*_recipe_names(), *{recipe.split("/")[0] for recipe in _recipe_names()}]
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(_recipe_names())}"
-    raise UserError(f"{name}: no such recipe; {hint}")
-
-
-def _recipe(arguments: Sequence[str]) -> Recipe:
-    """The recipe that ``train`` would read from these arguments."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action=RecipeFile)
-    parser.add_class_arguments(Recipe)
-    return _as_recipe(parser.instantiate(parser.parse_args(list(arguments))))
-
-
-def _as_recipe(values: Namespace) -> Recipe:
-    return Recipe(**{field.name: values[field.name] for field in fields(Recipe)})
-
-
-def _demo(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import BLACK_BOX, demo
-
-    seed = ["--seed", str(parsed.seed)]
-    black_box = _recipe(["--config", "scenes/deeplabv2", *seed])
-    start = str(parsed.out / BLACK_BOX / "model")
-    explaining = _recipe(["--config", "scenes/scaleprotoseg-from-black-box", "--warm_start", start, *seed])
-    demo(black_box, explaining, parsed.out, parsed.resume)
-
-
-def _train(parsed: Namespace) -> None:
-    recipe = _as_recipe(parsed)
-    if parsed.sanity_check:
-        from scaleprotoseg.sanity import sanity_check
-
-        sanity_check(recipe)
-        return
-    from scaleprotoseg.pipeline import train
-
-    train(recipe, parsed.out or Path("runs") / f"{Path(recipe.data.name).name}-{recipe.method}", parsed.resume)
 
 
 def _evaluate(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import evaluate
+    from scaleprotoseg.pipeline.commands import evaluate
 
-    where = parsed.data, parsed.root, parsed.split, parsed.parts
-    evaluate(parsed.bundle, *where, parsed.out, parsed.scores, parsed.part_scores)
+    evaluate(parsed.bundle, _data_arguments(parsed), parsed.out, parsed.scores, parsed.part_scores)
+
+
+def _add_predict(sub: ArgumentParser) -> None:
+    _add_bundle(sub)
+    sub.add_argument("images", nargs="+", type=Path, help="images, or folders of images")
+    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.png and NAME_overlay.jpg")
 
 
 def _predict(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import predict
+    from scaleprotoseg.pipeline.commands import predict
 
     predict(parsed.bundle, parsed.images, parsed.out)
 
 
-def _submit(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import submit
+def _add_submit(sub: ArgumentParser) -> None:
+    _add_bundle(sub)
+    _add_data(sub, default_split="test")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the masks and the archive to upload")
 
-    submit(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out)
+
+def _submit(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline.commands import submit
+
+    submit(parsed.bundle, _data_arguments(parsed), parsed.out)
+
+
+def _add_explain(sub: ArgumentParser) -> None:
+    _add_bundle(sub)
+    sub.add_argument("image", type=Path, help="an image")
+    sub.add_argument("--out", type=Path, required=True, help="HTML page to write")
 
 
 def _explain(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import explain
+    from scaleprotoseg.pipeline.commands import explain
 
     explain(parsed.bundle, parsed.image, parsed.out)
 
 
-def _report(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import report
+def _add_report(sub: ArgumentParser) -> None:
+    _add_bundle(sub)
+    _add_data(sub, default_split="val", required=False)
+    sub.add_argument("--out", type=Path, required=True, help="HTML page to write")
 
-    report(parsed.bundle, parsed.out, parsed.data, parsed.root, parsed.split)
+
+def _report(parsed: Namespace) -> None:
+    from scaleprotoseg.pipeline.commands import report
+
+    report(parsed.bundle, parsed.out, _data_arguments(parsed) if parsed.data else None)
+
+
+def _add_figures(sub: ArgumentParser) -> None:
+    _add_bundle(sub)
+    _add_data(sub, default_split="val")
+    sub.add_argument("--out", type=Path, required=True, help="folder for NAME.svg and NAME.png")
+    sub.add_argument(
+        "--image",
+        nargs="+",
+        default=[],
+        help="names of images to draw classes on; by default, each class is drawn on the image with most of it",
+    )
 
 
 def _figures(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import figures
+    from scaleprotoseg.pipeline.commands import figures
 
-    figures(parsed.bundle, parsed.data, parsed.root, parsed.split, parsed.out, parsed.image)
+    figures(parsed.bundle, _data_arguments(parsed), parsed.out, parsed.image)
+
+
+def _add_import_official(sub: ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, help="a .pth file as published by the authors of ScaleProtoSeg or ProtoSeg")
+    sub.add_argument("--out", type=Path, required=True, help="model folder to write")
+    sub.add_argument("--classes", help="class names: a known data set or a classes.yaml file; by default numbers")
+    _add_data(sub, default_split="train", required=False)
 
 
 def _import_official(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import import_official
+    from scaleprotoseg.pipeline.commands import import_official
 
-    import_official(parsed.file, parsed.out, parsed.classes, parsed.data, parsed.root, parsed.split)
+    import_official(parsed.file, parsed.out, parsed.classes, _data_arguments(parsed) if parsed.data else None)
+
+
+def _add_check_data(sub: ArgumentParser) -> None:
+    _add_data(sub, default_split=None)
+    _add_parts(sub)
 
 
 def _check_data(parsed: Namespace) -> None:
-    from scaleprotoseg.pipeline import check_data
+    from scaleprotoseg.pipeline.commands import check_data
 
     if not check_data(parsed.data, parsed.root, parsed.split, parsed.parts):
         raise SystemExit(1)
 
 
+def _add_bundle(sub: ArgumentParser) -> None:
+    sub.add_argument("bundle", help="model folder of a run, or Hugging Face Hub id")
+
+
+def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = True) -> None:
+    sub.add_argument("--data", required=required, help="a known data set, or a folder with images/ and masks/")
+    sub.add_argument("--root", type=Path, help="folder of a known data set")
+    sub.add_argument("--split", default=default_split, help="train, val, test, or another split of the data set")
+
+
+def _add_parts(sub: ArgumentParser) -> None:
+    sub.add_argument(
+        "--parts", type=Path, help="annotations of object parts: a folder of Panoptic Parts, or a keypoints file"
+    )
+
+
+def _add_devices(sub: ArgumentParser) -> None:
+    sub.add_argument(
+        "--devices", type=PositiveInt, default=1, help="number of GPUs (of processes, on a machine without GPUs)"
+    )
+    sub.add_argument(
+        "--num_nodes", type=PositiveInt, default=1, help="number of machines; torchrun can start them as well"
+    )
+
+
+def _data_arguments(parsed: Namespace) -> DataArguments:
+    from scaleprotoseg.pipeline.commands import DataArguments
+
+    return DataArguments(parsed.data, parsed.split, parsed.root, parsed.get("parts"))
+
+
+COMMANDS = {
+    "demo": Command("Run the whole pipeline on drawn street scenes; ends with metrics and a report.", _add_demo, _demo),
+    "train": Command(
+        "Train all phases of a recipe. Any key of the recipe can be changed with --key value.", _add_train, _train
+    ),
+    "evaluate": Command(
+        "Measure the segmentation and the explanations of a model on a split.", _add_evaluate, _evaluate
+    ),
+    "predict": Command("Predict index masks (PNG) and color overlays for images of any size.", _add_predict, _predict),
+    "submit": Command(
+        "Predict a test set and pack the masks for the benchmark server of voc2012 or cityscapes.",
+        _add_submit,
+        _submit,
+    ),
+    "explain": Command(
+        "Write a page that explains one image: click any pixel to see why it got its class.", _add_explain, _explain
+    ),
+    "report": Command(
+        "Write a report on a model: classes, groups, prototypes, sources and metrics.", _add_report, _report
+    ),
+    "figures": Command(
+        "Draw figures for papers: the groups of each class on an image, scales and overlap.", _add_figures, _figures
+    ),
+    "import-official": Command(
+        "Convert a published checkpoint to a model; no code in the file is run.",
+        _add_import_official,
+        _import_official,
+    ),
+    "check-data": Command("Find everything in the data that would break a training.", _add_check_data, _check_data),
+}
+"""Commands by name, in the order of the help."""
+
+
 def _quiet_libraries() -> None:
-    """Leaves the user our own lines: libraries' banners, tips and internal deprecations stay out."""
+    """Hide the banners, tips and deprecation warnings of other libraries."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("scaleprotoseg").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)

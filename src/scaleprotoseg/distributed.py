@@ -1,7 +1,8 @@
-"""Several processes that work as one: starting them, sharing work among them, bringing results together.
+"""Several processes that work on one task: starting them, splitting the work, and combining the results.
 
-A process knows its place from the environment variables that ``torchrun`` sets (RANK, LOCAL_RANK, WORLD_SIZE,
-MASTER_ADDR, MASTER_PORT); :func:`in_processes` sets the same ones. With one process every function here does nothing.
+A process knows its position from the environment variables that ``torchrun`` sets (RANK, LOCAL_RANK, WORLD_SIZE,
+MASTER_ADDR, MASTER_PORT); :func:`in_processes` sets the same ones. With one process, all functions that communicate do
+nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _T = TypeVar("_T")
 
 
 def was_started() -> bool:
-    """Whether this process was started as one of several, by :func:`in_processes` or by ``torchrun``."""
+    """Return True if this process was started as one of several, by :func:`in_processes` or by ``torchrun``."""
     return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Joins the other processes, if this one was started as one of several, for the length of a block."""
+def process_group() -> Iterator[None]:
+    """Connect this process to the others for the duration of a block, if it was started as one of several."""
     if not was_started() or os.environ["WORLD_SIZE"] == "1" or dist.is_initialized():
         yield
         return
@@ -40,43 +41,50 @@ def together() -> Iterator[None]:
     else:
         dist.init_process_group("gloo")
     yield
+    # Skipped after an error: the other processes may never get here, and the launcher stops them.
     dist.barrier()
-    dist.destroy_process_group()  # Not after a failure: the others may never come, and who started us stops them.
+    dist.destroy_process_group()
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_world_size() -> int:
-    """Number of processes on this machine."""
+    """Return the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the index of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and talks to people."""
+    """Return True for the main process, which writes files and prints messages."""
     return rank() == 0
 
 
-def wait() -> None:
-    """Goes on when every process has come here."""
+def barrier() -> None:
+    """Wait until all processes have called this function."""
     if dist.is_initialized():
         dist.barrier()
 
 
-def share(count: int) -> range:
-    """This process's part of ``count`` items: consecutive ones, so that all parts in order are all items in order."""
+def shard(count: int) -> range:
+    """Return the indices of this process's shard of ``count`` items.
+
+    A shard is consecutive; the shards of all processes, in order, are all items in order.
+
+    >>> shard(5)  # with one process
+    range(0, 5)
+    """
     return range(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
 def gather(value: _T) -> list[_T]:
-    """The values of all processes, in their order, on every process. Tensors should be on the CPU."""
+    """Return the values of all processes by rank, on every process. Tensors should be on the CPU."""
     if not dist.is_initialized():
         return [value]
     values: list[_T | None] = [None] * world_size()
@@ -84,15 +92,15 @@ def gather(value: _T) -> list[_T]:
     return values  # type: ignore[return-value]  # all are filled
 
 
-def synchronise(tensors: Iterable[Tensor]) -> None:
-    """Gives all processes the main one's values, in place."""
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Copy the values of the main process's tensors to all processes, in place."""
     if dist.is_initialized():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def average(value: Tensor) -> Tensor:
-    """The mean of a floating-point tensor over all processes; no gradient flows through it."""
+    """Return the mean of a floating-point tensor over all processes; no gradient flows through it."""
     if not dist.is_initialized():
         return value
     total = value.detach().double()
@@ -100,26 +108,36 @@ def average(value: Tensor) -> Tensor:
     return (total / world_size()).to(value.dtype)
 
 
-def in_processes(work: Callable[[Sequence[str]], None], arguments: Sequence[str], devices: int, nodes: int) -> None:
-    """Runs ``work(arguments)`` in one process a device of this machine, and ends when all have ended.
+def fastest_device() -> torch.device:
+    """Return the accelerator that PyTorch finds (CUDA, MPS, ...), else the CPU.
 
-    With several machines the same command is given on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set.
+    Without CUDA, several processes share the CPU.
+    """
+    if world_size() > 1 and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def in_processes(work: Callable[[Sequence[str]], None], arguments: Sequence[str], devices: int, nodes: int) -> None:
+    """Run ``work(arguments)`` in one process per device of this machine, and return when all processes have ended.
+
+    With several machines, the same command is started on each of them, with MASTER_ADDR, MASTER_PORT and NODE_RANK set.
 
     Args:
         work: A function that can be imported by its name.
-        arguments: What it is called with.
-        devices: Processes on this machine.
-        nodes: Machines.
+        arguments: Arguments of the function.
+        devices: Number of processes on this machine.
+        nodes: Number of machines.
 
     Raises:
-        UserError: What the first failing process raised; or if there are fewer GPUs than asked for, or the variables
-            for several machines are missing.
+        UserError: The error of the first process that fails; or if there are fewer GPUs than asked for, or the
+            variables for several machines are missing.
     """
     if torch.cuda.is_available() and devices > torch.cuda.device_count():
         raise UserError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs; ask for no more")
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
     if nodes > 1 and missing:
-        raise UserError(f"--num-nodes {nodes}: set {', '.join(missing)} on every machine, or start with torchrun")
+        raise UserError(f"--num_nodes {nodes}: set {', '.join(missing)} on every machine, or start with torchrun")
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     if nodes > 1:
         address |= {name: os.environ[name] for name in address}
@@ -148,13 +166,14 @@ def _work(
     address: dict[str, str],
     errors: SimpleQueue[str],
 ) -> None:
-    place = {
+    """Run the work as one of the processes; a user error is passed on through the queue."""
+    position = {
         "LOCAL_RANK": local_rank,
         "RANK": int(address["NODE_RANK"]) * devices + local_rank,
         "WORLD_SIZE": devices * nodes,
         "LOCAL_WORLD_SIZE": devices,
     }
-    os.environ |= address | {name: str(value) for name, value in place.items()}
+    os.environ |= address | {name: str(value) for name, value in position.items()}
     try:
         work(arguments)
     except UserError as error:

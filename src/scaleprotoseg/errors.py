@@ -1,14 +1,18 @@
-"""The one exception for what a user can mend."""
+"""The exception for mistakes that the user can fix."""
 
 
 class UserError(Exception):
-    """A mistake in the user's input: a file, a recipe, an argument.
+    """A mistake in the user's input: a file, a recipe or an argument.
 
-    The message is one line that names the file (or key), says what is wrong and what to do. The command
-    line prints it without a traceback and ends with a non-zero exit code.
+    The message is one line: ``<file or key>: <what is wrong>; <what to do>``. The command line prints it without a
+    traceback and exits with a non-zero code.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
+    r"""Return the first line of an error's message, or the name of its type if it has no message.
+
+    >>> first_line(ValueError("bad stride\n(while building the model)")), first_line(MemoryError())
+    ('bad stride', 'MemoryError')
+    """
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Writing files and folders so that nobody ever finds half of one."""
+"""Atomic writing: a file or folder is either complete or not there, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from scaleprotoseg.errors import UserError
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill, which takes ``folder``'s place when the block ends well.
+    """Yield an empty folder to fill, which replaces ``folder`` if the block ends without an error.
+
+    Parent folders are created.
 
     Raises:
-        UserError: If the place cannot be written.
+        UserError: If the folder cannot be written.
     """
-    new = _beside(folder, lambda where, name: Path(tempfile.mkdtemp(prefix=name, dir=where)))
+    new = _create_beside(folder, lambda parent, prefix: Path(tempfile.mkdtemp(prefix=prefix, dir=parent)))
     try:
         yield new
         new.chmod(0o755)
@@ -34,13 +36,13 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise _cannot_write(folder, error) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
 def require_empty(folder: Path) -> None:
-    """Refuses a place for a new folder that holds something already.
+    """Check that a folder is empty or does not exist.
 
     Raises:
         UserError: If it is a file, or a folder that is not empty.
@@ -50,10 +52,14 @@ def require_empty(folder: Path) -> None:
 
 
 def require_place(path: Path, folder: bool = False) -> None:
-    """Refuses a place for a file where a folder is, or the other way round, before any work is done.
+    """Check, before any work is done, that an output file can replace what is at its path.
+
+    Args:
+        path: Path of the output; it need not exist.
+        folder: True if the output is a folder.
 
     Raises:
-        UserError: If it is taken.
+        UserError: If there is a folder in place of a file, or a file in place of a folder.
     """
     if path.exists() and path.is_dir() != folder:
         is_now, wanted = ("file", "folder") if folder else ("folder", "file")
@@ -61,15 +67,19 @@ def require_place(path: Path, folder: bool = False) -> None:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Writes a file beside its place, then moves it there; parents are made.
+    """Write a file; parent folders are created.
+
+    Args:
+        path: Path of the file.
+        content: Bytes, or text to encode as UTF-8.
 
     Raises:
-        UserError: If the place cannot be written.
+        UserError: If the file cannot be written.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
 
-    def write(where: Path, name: str) -> Path:
-        handle, temporary = tempfile.mkstemp(prefix=name, dir=where)
+    def write(parent: Path, prefix: str) -> Path:
+        handle, temporary = tempfile.mkstemp(prefix=prefix, dir=parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -78,19 +88,24 @@ def write_file(path: Path, content: bytes | str) -> None:
             raise
         return Path(temporary)
 
-    new = _beside(path, write)
+    new = _create_beside(path, write)
     try:
         new.chmod(0o644)
         new.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise _cannot_write(path, error) from error
     finally:
         new.unlink(missing_ok=True)
 
 
-def _beside(path: Path, make: Callable[[Path, str], Path]) -> Path:
+def _create_beside(path: Path, create: Callable[[Path, str], Path]) -> Path:
+    """Create something temporary in the parent folder of ``path``, from that folder and a hidden name prefix."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return make(path.parent, f".{path.name}-")
+        return create(path.parent, f".{path.name}-")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place")

@@ -1,4 +1,4 @@
-"""The sanity check of a recipe: a few steps of every phase, and what the whole training would need."""
+"""The sanity check of a recipe: runs a few steps of every phase, and estimates the needs of the whole training."""
 
 from __future__ import annotations
 
@@ -21,115 +21,121 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.registry import READERS, open_dataset
+from scaleprotoseg.distributed import fastest_device
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.metrics import measure
-from scaleprotoseg.model.evidence import choose_pictures
-from scaleprotoseg.model.inference import fastest_device
+from scaleprotoseg.evaluation.segmentation import score_segmentation
+from scaleprotoseg.inference.evidence import choose_images
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import STORE, require_parts, run_phases
-from scaleprotoseg.training.frame import PICTURES as FRAMED
-from scaleprotoseg.training.pointing import showing_parts
+from scaleprotoseg.training.curriculum import check_parts, run_phases
+from scaleprotoseg.training.phases.base import Observation
+from scaleprotoseg.training.phases.frame import IMAGES_PER_CLASS
+from scaleprotoseg.training.pointing import images_with_parts
 from scaleprotoseg.training.recipe import Recipe
+from scaleprotoseg.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 console = Console()
 
-STEPS = 2
-"""Steps of every fit; the last is timed."""
-
-PICTURES = 2
-"""Pictures that are trained on, projected onto and measured."""
-
-SHORT: dict[str, dict[str, Any]] = {
-    "fit": {"steps": STEPS, "distillation": 0.0, "teacher": ""},
-    "prune-by-neighbours": {"agreeing": 1},
-}
-"""How phases are cut: among so few pictures, one neighbour must be enough."""
-
-SEARCHES = ("project", "prune-by-neighbours")
-"""Phases that read every picture once, as measuring does, and then write patches."""
-
-
-@dataclass
-class PhaseCost:
-    """What was seen of a phase.
-
-    Attributes:
-        step: Seconds of a batch, of a fit.
-        flop: Floating-point operations of a batch, of a fit.
-        look: Seconds until the first batch of a fit that looks at all pictures before.
-        stored: Bytes of what stands still, of a fit that keeps it.
-        seconds: Seconds of the whole phase, as short as it was.
-    """
-
-    step: float = 0.0
-    flop: int = 0
-    look: float = 0.0
-    stored: int = 0
-    seconds: float = 0.0
+IMAGES = 2
+"""Number of images to train on, to project onto and to measure."""
 
 
 class Stopwatch(Callback):
-    """Times the last batch of a fit and what is done before the first, whose operations it counts."""
+    """A callback that times preparation and last batch of a fit, and counts the operations of its first batch."""
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """A phase begins."""
-        self.cost = PhaseCost()
-        self.phase_begun = time.perf_counter()
+        """Start with a new phase."""
+        self.seen = Observation()
+        self.begun = time.perf_counter()
 
     def setup(self, *_: Any, **__: Any) -> None:
-        """All is prepared."""
-        self.cost.look = time.perf_counter() - self.phase_begun
+        """Record the duration of the preparation."""
+        self.seen = replace(self.seen, preparation_seconds=time.perf_counter() - self.begun)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Starts to count or to time."""
+        """Start counting operations, in the first batch, and the time."""
         self.counting = ExitStack()
         if batch_idx == 0:
             self.counter = self.counting.enter_context(FlopCounterMode(display=False))
-        self.begun = time.perf_counter()
+        self.batch_begun = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Ends it."""
+        """Record the duration and the operations of the batch."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.cost.step = time.perf_counter() - self.begun
+        seconds = time.perf_counter() - self.batch_begun
         self.counting.close()
-        self.cost.flop = self.counter.get_total_flops()
+        self.seen = replace(self.seen, batch_seconds=seconds, flop=self.counter.get_total_flops())
 
 
 class First(SegmentationDataset):
-    """The first pictures of a data set.
+    """The first images of a data set.
 
     Args:
-        dataset: Labelled pictures.
-        count: How many, at most.
-        with_parts: Whether they are to show parts.
+        dataset: Labeled images.
+        count: Largest number of images.
+        with_parts: Skip images that show no object part.
     """
 
     def __init__(self, dataset: SegmentationDataset, count: int, with_parts: bool) -> None:
         self.name, self.split, self.labels, self.parts = dataset.name, dataset.split, dataset.labels, dataset.parts
-        fit = showing_parts(dataset) if with_parts else range(len(dataset))
-        self._dataset, self._indices = dataset, list(islice(fit, count))
+        suitable = images_with_parts(dataset) if with_parts else range(len(dataset))
+        self._dataset, self._indices = dataset, list(islice(suitable, count))
 
     @property
     def sample_names(self) -> list[str]:
-        """Their names."""
+        """Names of the images."""
         return [self._dataset.sample_names[index] for index in self._indices]
 
     def __getitem__(self, index: int) -> Sample:
-        """Reads one."""
+        """Read one image."""
         return self._dataset[self._indices[index]]
 
 
-def sanity_check(recipe: Recipe) -> None:
-    """Runs every phase of a recipe for a few steps in a temporary folder, and prints what a whole run would need.
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """Estimated needs of one phase.
 
-    Takes the training split or, where that is not on disk, the validation split. Pretrained weights and a warm start
-    are left out: they change nothing about time and memory, but for what it takes to learn from a model. Reading
-    pictures from disk is not timed.
+    Attributes:
+        seconds: Duration of the phase.
+        steps: Number of optimizer steps; 0 for a phase that is not a fit.
+        step_seconds: Seconds per step.
+        step_flop: Number of floating-point operations per step.
+    """
+
+    seconds: float
+    steps: int
+    step_seconds: float
+    step_flop: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimated needs of a whole training on this machine.
+
+    Attributes:
+        phases: Needs of each phase.
+        measuring: Seconds to measure the validation split, summed over all phases.
+        training_images: Number of training images.
+        validation_images: Number of validation images.
+        disk: Bytes on disk.
+    """
+
+    phases: dict[str, PhaseEstimate]
+    measuring: float
+    training_images: int
+    validation_images: int
+    disk: float
+
+
+def sanity_check(recipe: Recipe) -> None:
+    """Run a few steps of every phase in a temporary folder, and print the estimated needs of the whole training.
+
+    Uses the training split or, if it is not on disk, the validation split. Pretrained weights and the warm start are
+    left out, which does not change time and memory; so are teachers. The time to read images is not measured.
 
     Args:
         recipe: The training.
@@ -138,48 +144,113 @@ def sanity_check(recipe: Recipe) -> None:
         UserError: If neither split can be opened, or the recipe does not work.
     """
     dataset = _any_split(recipe)
-    require_parts(recipe, dataset)
+    check_parts(recipe, dataset)
+    _print(recipe, _estimate(recipe, dataset, *_observe(recipe, dataset)))
+
+
+def _observe(recipe: Recipe, dataset: SegmentationDataset) -> tuple[dict[str, Observation], int]:
+    """Run the shortened phases; return the measurements of each, and the largest disk usage without feature cache."""
     short = replace(
         recipe,
         data=replace(recipe.data, accumulate=1, workers=0),
-        network=replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False)),
-        phases={name: replace(phase, **SHORT.get(phase.do, {})) for name, phase in recipe.phases.items()},
-        warm_start="left out",
+        phases={name: phase.shortened() for name, phase in recipe.phases.items()},
     )
-    costs: dict[str, PhaseCost] = {}
+    observations: dict[str, Observation] = {}
     disk = 0
     with tempfile.TemporaryDirectory(prefix="sanity-check-") as name:
-        folder = Path(name)
+        folder = RunFolder(Path(name))
 
         def after_phase(phase: str, network: Network) -> None:
             nonlocal disk
-            seconds = time.perf_counter() - stopwatch.phase_begun
-            costs[phase] = replace(stopwatch.cost, seconds=seconds, stored=sum(_sizes(folder / STORE)))
-            files = _sizes(folder)
-            # A checkpoint is written beside the one it replaces.
-            disk = max(disk, sum(files) - costs[phase].stored + max(files))
+            cached = sum(_sizes(folder.features))
+            seconds = time.perf_counter() - stopwatch.begun
+            observations[phase] = replace(stopwatch.seen, seconds=seconds, cached_bytes=cached)
+            files = _sizes(folder.path)
+            # A checkpoint is written completely before it replaces the previous one.
+            disk = max(disk, sum(files) - cached + max(files))
             stopwatch.restart()
 
-        first = First(dataset, PICTURES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
+        first = First(dataset, IMAGES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
         seed_everything(recipe.seed, verbose=False)
-        network = Network(short.network, dataset.labels, recipe.method)
+        config = replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False))
+        network = Network(config, dataset.labels, recipe.method)
         stopwatch = Stopwatch()
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
         begun = time.perf_counter()
-        measure(network, first, scores="segmentation")
-        measuring = (time.perf_counter() - begun) / len(first)
-        every = set(range(len(dataset.labels)))
-        looks = max(1, sum(map(len, choose_pictures(first, every, FRAMED, seed=0).values())))
-    _print(recipe, dataset, costs, len(first), looks, measuring, disk)
+        score_segmentation(network, first)
+        image_seconds = (time.perf_counter() - begun) / len(first)
+    size = _training_size(recipe, dataset, first) | {"image_seconds": image_seconds}
+    return {name: replace(seen, **size) for name, seen in observations.items()}, disk
+
+
+def _training_size(recipe: Recipe, dataset: SegmentationDataset, first: First) -> dict[str, Any]:
+    """Return the attributes of :class:`Observation` that are sizes of the whole training and of the shortened one."""
+    classes = len(dataset.labels)
+    chosen = choose_images(first, set(range(classes)), IMAGES_PER_CLASS, seed=0)
+    return {
+        "images": _image_count(recipe, recipe.data.split, dataset),
+        "images_seen": len(first),
+        "classes": classes,
+        "class_views": max(1, sum(map(len, chosen.values()))),
+    }
+
+
+def _estimate(
+    recipe: Recipe, dataset: SegmentationDataset, observations: dict[str, Observation], disk: int
+) -> Estimate:
+    """Estimate the needs of the whole training from the measurements of its shortened phases."""
+    seen = next(iter(observations.values()))
+    validation = _image_count(recipe, "val", dataset)
+    paper = recipe.data.name in READERS and READERS[recipe.data.name].paper_size is not None
+    passes = sum(phase.measured for phase in recipe.phases.values()) + paper
+    cached = max(one.cached_bytes for one in observations.values()) * seen.images / seen.images_seen
+    batches = recipe.data.accumulate
+    return Estimate(
+        phases={
+            name: PhaseEstimate(
+                phase.estimate(one := observations[name], recipe),
+                phase.optimizer_steps,
+                batches * one.batch_seconds,
+                batches * one.flop,
+            )
+            for name, phase in recipe.phases.items()
+        },
+        measuring=seen.image_seconds * validation * passes,
+        training_images=seen.images,
+        validation_images=validation,
+        disk=disk + min(cached, recipe.store.gib * 2**30),
+    )
+
+
+def _print(recipe: Recipe, estimate: Estimate) -> None:
+    """Print a table of the phases, and the totals."""
+    device = fastest_device()
+    table = Table(title=f"{recipe.method} on {recipe.data.name}, estimated for this machine ({device.type})")
+    for column in ("phase", "steps", "s/step", "TFLOP/step", "time"):
+        table.add_column(column, justify="left" if column == "phase" else "right")
+    for name, phase in estimate.phases.items():
+        numbers = f"{phase.steps:,}", f"{phase.step_seconds:.2f}", f"{phase.step_flop / 1e12:.2f}"
+        table.add_row(name, *(numbers if phase.steps else ("", "", "")), _duration(phase.seconds))
+    measuring = f"measuring {estimate.validation_images:,} images after each"
+    table.add_row(measuring, "", "", "", _duration(estimate.measuring))
+    console.print(table)
+    seconds = sum(phase.seconds for phase in estimate.phases.values()) + estimate.measuring
+    flop = sum(phase.steps * phase.step_flop for phase in estimate.phases.values())
+    console.print(
+        f"time: at least {_duration(seconds)} on one device ({flop / 1e15:,.1f} PFLOP of training), "
+        f"for {estimate.training_images:,} training images"
+    )
+    console.print(f"memory: at least {_peak_memory(device) / 2**30:.1f} GiB ({device.type})")
+    console.print(f"disk: at least {estimate.disk / 2**20:,.0f} MiB")
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Bytes of each file in a folder and in those below."""
+    """Return the size of each file in a folder and its subfolders, in bytes."""
     return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
 
 
 def _any_split(recipe: Recipe) -> SegmentationDataset:
-    """The training split, else the validation split."""
+    """Open the training split or, if that fails, the validation split."""
     data = recipe.data
     try:
         return open_dataset(data.name, data.split, data.root, data.parts)
@@ -188,69 +259,15 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
             dataset = open_dataset(data.name, "val", data.root, data.parts)
         except UserError:
             raise error from None
-        log.warning("%s; going on with the split val", error)
+        log.warning("%s; continuing with the split val", error)
         return dataset
 
 
-def _print(
-    recipe: Recipe,
-    dataset: SegmentationDataset,
-    costs: dict[str, PhaseCost],
-    seen: int,
-    looks: int,
-    measuring: float,
-    disk: int,
-) -> None:
-    """Prints a table of the phases and the sums.
-
-    Args:
-        recipe: The training.
-        dataset: A split of its data.
-        costs: What was seen of each phase.
-        seen: Pictures in them.
-        looks: How often a frame phase looked at a class in a picture.
-        measuring: Seconds a picture.
-        disk: In bytes, but for what stands still.
-    """
-    pictures, validation = (_pictures(recipe, split, dataset) for split in (recipe.data.split, "val"))
-    device = fastest_device()
-    table = Table(title=f"{recipe.method} on {recipe.data.name}, estimated for this machine ({device.type})")
-    for column in ("phase", "steps", "s/step", "TFLOP/step", "time"):
-        table.add_column(column, justify="left" if column == "phase" else "right")
-    seconds = flop = 0.0
-    for name, phase in recipe.phases.items():
-        cost, step = costs[name], ("", "", "")
-        if phase.do == "fit":
-            looked = cost.look * pictures / seen if cost.stored or phase.pointing else 0.0
-            spent = looked + phase.steps * recipe.data.accumulate * cost.step
-            work = recipe.data.accumulate * cost.flop
-            flop += phase.steps * work
-            step = f"{phase.steps:,}", f"{recipe.data.accumulate * cost.step:.2f}", f"{work / 1e12:.2f}"
-        elif phase.do in SEARCHES:
-            spent = cost.seconds + measuring * (pictures - seen)
-        else:
-            longer = {"frame": FRAMED * len(dataset.labels) / looks, "prune-by-parts": pictures / seen}
-            spent = cost.seconds * longer.get(phase.do, 1)
-        table.add_row(name, *step, _duration(spent))
-        seconds += spent
-    passes = len(costs) + (recipe.data.name in READERS and READERS[recipe.data.name].paper_size is not None)
-    spent = measuring * validation * passes
-    table.add_row(f"measuring {validation:,} pictures after each", "", "", "", _duration(spent))
-    console.print(table)
-    console.print(
-        f"time: at least {_duration(seconds + spent)} on one device ({flop / 1e15:,.1f} PFLOP of training), "
-        f"for {pictures:,} training pictures"
-    )
-    console.print(f"memory: at least {_peak_memory(device) / 2**30:.1f} GiB, of the {device.type}")
-    kept = min(max(cost.stored for cost in costs.values()) * pictures / seen, recipe.store.gib * 2**30)
-    console.print(f"disk: at least {(disk + kept) / 2**20:,.0f} MiB")
-
-
-def _pictures(recipe: Recipe, split: str, dataset: SegmentationDataset) -> int:
-    """How many pictures a whole split has, as published or as on disk; else as many as the split at hand."""
+def _image_count(recipe: Recipe, split: str, dataset: SegmentationDataset) -> int:
+    """Return the number of images in a split: as published, else on disk, else in the split that could be opened."""
     name = recipe.data.name
-    if name in READERS and split in READERS[name].pictures:
-        return READERS[name].pictures[split]
+    if name in READERS and split in READERS[name].image_counts:
+        return READERS[name].image_counts[split]
     try:
         return len(open_dataset(name, split, recipe.data.root))
     except UserError:
@@ -265,7 +282,7 @@ def _duration(seconds: float) -> str:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most memory in use so far, in bytes: of the accelerator, else of this process."""
+    """Return the peak memory so far in bytes, of the GPU or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

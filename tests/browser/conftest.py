@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(chromium: Browser) -> Iterator[Open]:
-    """Opens a file; at the end of the test nothing may have been logged, thrown, asked for or popped up."""
+    """Opens a file, and checks at the end that there were no log messages, errors, requests or dialogs."""
     troubles: list[str] = []
     pages: list[Page] = []
 

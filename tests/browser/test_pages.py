@@ -1,4 +1,4 @@
-"""What a person sees and can do, in a real browser."""
+"""Pages as a user sees and operates them, in a real browser."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from scaleprotoseg.explanation.decomposition import Decomposition, PixelExplanation, decompose
 from scaleprotoseg.explanation.page import write_explanation
 from scaleprotoseg.explanation.report import write_report
-from scaleprotoseg.model.decomposition import Page as Explained
-from scaleprotoseg.model.decomposition import Why
 from tests.explanation import toy
 
 Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["grouped", "ungrouped"])
-def explained(request: pytest.FixtureRequest) -> Explained:
-    return toy.network(grouped=request.param).explain(toy.drawn())
+def explained(request: pytest.FixtureRequest) -> Decomposition:
+    return decompose(toy.network(grouped=request.param), toy.drawn())
 
 
 @pytest.fixture(scope="module")
-def page_path(explained: Explained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page_path(explained: Decomposition, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pages") / "page.html"
     write_explanation(explained, path, toy.FILE)
     return path
@@ -45,7 +44,7 @@ def values(scope: Page | Locator, selector: str) -> list[float]:
     return found
 
 
-def click_pixel(page: Page, explained: Explained, x: int, y: int) -> None:
+def click_pixel(page: Page, explained: Decomposition, x: int, y: int) -> None:
     stage = page.locator(".stage")
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
@@ -56,8 +55,8 @@ def click_pixel(page: Page, explained: Explained, x: int, y: int) -> None:
     assert page.locator(".view").get_attribute("data-y") == str(y)
 
 
-def check(page: Page, why: Why) -> None:
-    """Everything the panel says equals what Python says, in the same order."""
+def check(page: Page, why: PixelExplanation) -> None:
+    """All numbers in the panel equal those computed in Python, in the same order."""
     assert value(page, "data.logit") == pytest.approx(why.logit, abs=1e-4)
     assert value(page, "data.total") == pytest.approx(why.logit, abs=1e-4)
     assert page.locator("data.logit").inner_text() == f"{why.logit:.2f}".replace("-", "−")
@@ -85,8 +84,8 @@ def check(page: Page, why: Why) -> None:
 
 
 @pytest.mark.parametrize("viewport", [1400, 400])
-def test_the_numbers_are_those_of_python_at_any_pixel(
-    open_page: Open, page_path: Path, explained: Explained, viewport: int
+def test_numbers_equal_those_computed_in_python(
+    open_page: Open, page_path: Path, explained: Decomposition, viewport: int
 ) -> None:
     page = open_page(page_path, viewport)
     right, bottom = explained.image.width - 1, explained.image.height - 1
@@ -95,7 +94,7 @@ def test_the_numbers_are_those_of_python_at_any_pixel(
         check(page, explained.at(x, y))
 
 
-def test_why_not_explains_any_class(open_page: Open, page_path: Path, explained: Explained) -> None:
+def test_why_not_explains_any_class(open_page: Open, page_path: Path, explained: Decomposition) -> None:
     page = open_page(page_path)
     click_pixel(page, explained, 30, 20)
     for index, name in enumerate(explained.labels.names):
@@ -105,8 +104,8 @@ def test_why_not_explains_any_class(open_page: Open, page_path: Path, explained:
     check(page, explained.at(30, 20))
 
 
-def test_a_clear_pixel_and_its_maps_are_there_without_a_click(
-    open_page: Open, page_path: Path, explained: Explained
+def test_a_clear_pixel_and_its_maps_are_shown_without_a_click(
+    open_page: Open, page_path: Path, explained: Decomposition
 ) -> None:
     page = open_page(page_path)
     view = page.locator(".view")
@@ -119,7 +118,9 @@ def test_a_clear_pixel_and_its_maps_are_there_without_a_click(
         assert len(set(canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"))) > 10
 
 
-def test_the_keyboard_moves_the_pixel_and_opens_groups(open_page: Open, page_path: Path, explained: Explained) -> None:
+def test_the_keyboard_moves_the_pixel_and_opens_groups(
+    open_page: Open, page_path: Path, explained: Decomposition
+) -> None:
     page = open_page(page_path)
     click_pixel(page, explained, 1, 1)
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "ArrowUp"):
@@ -142,7 +143,9 @@ def test_the_keyboard_moves_the_pixel_and_opens_groups(open_page: Open, page_pat
     assert head.get_attribute("aria-expanded") == before
 
 
-def test_a_map_appears_on_the_picture_and_goes_again(open_page: Open, page_path: Path, explained: Explained) -> None:
+def test_a_map_is_shown_on_the_image_and_hidden_again(
+    open_page: Open, page_path: Path, explained: Decomposition
+) -> None:
     page = open_page(page_path)
     assert not page.locator(".heat").is_visible()
     page.locator(".map-button").first.click()
@@ -162,7 +165,9 @@ def test_a_map_appears_on_the_picture_and_goes_again(open_page: Open, page_path:
     assert not page.locator(".heat").is_visible()
 
 
-def test_hover_previews_and_the_legend_goes_to_a_class(open_page: Open, page_path: Path, explained: Explained) -> None:
+def test_the_pointer_previews_and_the_legend_selects_a_class(
+    open_page: Open, page_path: Path, explained: Decomposition
+) -> None:
     page = open_page(page_path)
     page.locator(".stage").hover(position={"x": 5, "y": 5})
     assert explained.at(0, 0).class_name in page.locator(".preview").inner_text()
@@ -172,7 +177,7 @@ def test_hover_previews_and_the_legend_goes_to_a_class(open_page: Open, page_pat
 
 
 @pytest.mark.parametrize("width", [400, 1400])
-def test_nothing_sticks_out(open_page: Open, page_path: Path, report_path: Path, width: int) -> None:
+def test_no_page_is_wider_than_the_window(open_page: Open, page_path: Path, report_path: Path, width: int) -> None:
     for path in (page_path, report_path):
         page = open_page(path, width)
         page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
@@ -200,12 +205,12 @@ def test_a_patch_is_enlarged_and_closed_by_keyboard(open_page: Open, report_path
     dialog = page.locator("#patch-dialog")
     assert dialog.is_visible()
     assert f"Prototype #{patch.get_attribute('data-prototype')}" in dialog.inner_text()
-    assert "0.2500 (squared) from the prototype" in dialog.inner_text()
+    assert "0.2500 between the trained prototype and this patch" in dialog.inner_text()
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
 
 
-def test_examples_in_the_report_explain_themselves(open_page: Open, report_path: Path) -> None:
+def test_examples_in_the_report_are_explained(open_page: Open, report_path: Path) -> None:
     page = open_page(report_path)
     assert page.locator(".view .sentence").count() == 1
     for fold in page.locator(".fold > summary").all():
@@ -217,5 +222,21 @@ def test_examples_in_the_report_explain_themselves(open_page: Open, report_path:
     expect(page.locator("[data-unit-map] canvas")).to_have_count(maps)
     second = page.locator(".view").nth(1)
     x, y = int(second.get_attribute("data-x") or -1), int(second.get_attribute("data-y") or -1)
-    why = toy.network().explain(toy.drawn(1)).at(x, y)
+    why = decompose(toy.network(), toy.drawn(1)).at(x, y)
     assert value(second, "data.logit") == pytest.approx(why.logit, abs=1e-4)
+
+
+def test_the_report_compares_with_the_black_box(open_page: Open, tmp_path: Path) -> None:
+    names = toy.HOSTILE
+    metrics = {
+        "miou": 0.45,
+        "iou": dict.fromkeys(names, 0.45),
+        "black_box": {"phase": names[0], "miou": 0.5, "pixel_accuracy": 0.75, "iou": {names[3]: 0.625}},
+    }
+    write_report(toy.network(), tmp_path / "report.html", metrics, [])
+    page = open_page(tmp_path / "report.html", 400)
+    assert page.locator(".iou thead th").all_inner_texts()[:3] == ["Class", "IoU", "Black box"]
+    assert page.locator(".iou tbody tr").last.locator("td").all_inner_texts()[:2] == ["45.0 %", "62.5 %"]
+    assert page.locator(".black-box strong").inner_text() == "It keeps 90.0 % of the black box's mean IoU."
+    assert f"(phase {names[0]})" in page.locator(".black-box").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaleprotoseg.data.doctor import examine
+from scaleprotoseg.data.check import examine
 from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import VOID, packaged_table
 from scaleprotoseg.data.registry import data_splits, open_dataset
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_classes_are_the_official_objects(root: Path) -> None:
     with (root / "objectInfo150.csv").open() as file:
         rows = list(csv.DictReader(file))
     for name, row in zip(table.names, rows, strict=True):
-        # This copy of the list writes ";" for the blanks within names, too.
+        # This copy of the list also has ";" in place of the spaces within names.
         assert f"{row['Name']};".startswith(f"{name.replace(' ', ';')};")
 
 
@@ -44,7 +44,7 @@ def test_class_histograms_equal_those_of_the_raw_files(root: Path) -> None:
         assert got[VOID] == counts[0]
 
 
-def test_a_split_that_is_not_there(root: Path) -> None:
+def test_a_missing_split(root: Path) -> None:
     says = r"ADEChallengeData2016/images/training: is missing; unpack ADEChallengeData2016\.zip from the ADE20K Scene"
     with pytest.raises(AbsentSplitError, match=says):
         open_dataset("ade20k", "train", root)

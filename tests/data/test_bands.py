@@ -1,13 +1,14 @@
-"""Pictures with other bands than red, green and blue, from the file to the trained model's explanation."""
+"""Images with other bands than red, green and blue, from the file to the explanation of a trained model."""
 
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +16,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 import scaleprotoseg as sps
-from scaleprotoseg.data.bands import as_image, read_pixels, to_channels
 from scaleprotoseg.data.images import read_image
+from scaleprotoseg.data.pixels import as_image, read_pixels
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
-from tests.test_cli import run
-from tests.toys import picture, recipe_values, write_folder
+from scaleprotoseg.explanation.explanation import explain
+from tests.builders.command_line import run
+from tests.builders.images import toy_sample, write_folder
+from tests.builders.recipes import recipe_values
 
 RNG = np.random.default_rng(0)
 
@@ -31,7 +34,7 @@ RNG = np.random.default_rng(0)
         st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6)),
     )
 )
-def test_numpy_files_hold_shares_of_the_largest_number(array, tmp_path_factory):
+def test_numpy_files_are_divided_by_the_largest_value(array, tmp_path_factory):
     path = tmp_path_factory.mktemp("bands") / "a.npy"
     np.save(path, array)
     pixels = read_pixels(path)
@@ -50,12 +53,12 @@ def test_multi_band_tiff_files(tmp_path, bands, dtype, planar):
     np.testing.assert_allclose(read_pixels(tmp_path / "a.tif"), array / np.iinfo(dtype).max, atol=1e-6)
 
 
-def test_ordinary_pictures_stay_pictures(tmp_path):
+def test_ordinary_images_are_not_read_as_bands(tmp_path):
     array = RNG.integers(0, 255, (6, 9, 4), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "alpha.tif")
     Image.fromarray(array[..., :3]).save(tmp_path / "plain.tif")
-    Image.fromarray(array[..., 0]).save(tmp_path / "grey.tiff")
-    Image.fromarray(array[..., 0].astype(np.uint16)).save(tmp_path / "deep grey.tif")
+    Image.fromarray(array[..., 0]).save(tmp_path / "gray.tiff")
+    Image.fromarray(array[..., 0].astype(np.uint16)).save(tmp_path / "deep gray.tif")
     Image.fromarray(array[..., :3]).save(tmp_path / "plain.png")
     for path in tmp_path.iterdir():
         pixels = read_pixels(path)
@@ -63,26 +66,11 @@ def test_ordinary_pictures_stay_pictures(tmp_path):
         assert np.array_equal(np.array(pixels), np.array(read_image(path)))
 
 
-def test_what_people_see_and_networks_read():
-    bands = RNG.random((4, 5, 6), dtype=np.float32)
-    shown = np.array(as_image(bands))
-    np.testing.assert_allclose(shown, bands[..., :3] * 255, atol=0.5)
-    assert np.array_equal(to_channels(bands, 6, "a").numpy(), np.moveaxis(bands, -1, 0) * np.float32(255))
-    assert np.array_equal(to_channels(bands, 3, "a").numpy(), np.moveaxis(shown, -1, 0))
-    grey = to_channels(as_image(bands), 1, "a")
-    assert grey.shape == (1, 4, 5) and grey.dtype == torch.uint8
-    np.testing.assert_allclose(grey[0], shown @ [0.299, 0.587, 0.114], atol=1)
-    assert np.array_equal(np.array(as_image(bands[..., :2])), shown[..., :1].repeat(3, 2))
-    for pixels, has in ((bands, 6), (as_image(bands), 3)):
-        with pytest.raises(UserError, match=rf"a: has {has} bands, the network reads 4; give network\.input\.mean"):
-            to_channels(pixels, 4, "a")
-
-
 FAULTY = {
     "signed": (np.zeros((2, 2, 4), np.int16), "unsigned"),
     "too many axes": (np.zeros((2, 2, 2, 4), np.uint8), "shape"),
     "empty": (np.zeros((0, 2, 4), np.uint8), "shape"),
-    "fractions beyond 1": (np.full((2, 2, 4), 1.5), "outside 0-1"),
+    "floats above 1": (np.full((2, 2, 4), 1.5), "outside 0-1"),
     "not a number": (np.full((2, 2, 4), np.nan), "outside 0-1"),
     "a scalar": (np.array(3, np.uint8), "shape"),
     "objects": (np.array([{}], dtype=object), "not a readable NumPy file"),
@@ -90,7 +78,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_files_that_hold_no_bands(name, tmp_path):
+def test_files_without_usable_bands(name, tmp_path):
     array, says = FAULTY[name]
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(UserError, match=says) as error:
@@ -111,12 +99,9 @@ def test_a_missing_decoder_is_named(tmp_path, monkeypatch):
 
 @given(st.binary(max_size=200))
 def test_any_bytes_end_in_one_line(content):
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
-        for ending in (".npy", ".tif"):
-            path = Path(folder) / f"a{ending}"
+        for suffix in (".npy", ".tif"):
+            path = Path(folder) / f"a{suffix}"
             path.write_bytes(content)
             with pytest.raises(UserError) as error:
                 read_pixels(path)
@@ -127,7 +112,7 @@ def test_any_bytes_end_in_one_line(content):
 def test_a_training_on_other_bands(count, kind, tmp_path):
     data = write_folder(tmp_path / "data")
     for index in range(8):
-        image = np.array(picture(index).image)
+        image = np.array(toy_sample(index).image)
         bands = np.concatenate([image, 255 - image], axis=2)[..., :count].astype(np.uint16) * 257
         path = data / "images" / f"toy-{index}"
         if kind == "npy":
@@ -146,11 +131,11 @@ def test_a_training_on_other_bands(count, kind, tmp_path):
     assert model.mean.shape == (count, 1, 1)
     sample = open_dataset(str(data), "val")[0]
     assert (sample.bands is None) == (count == 1)
-    page = model.explain(sample.pixels)
+    page = explain(model, sample.pixels)
     why = page.at(20, 20)
     assert sum(group.contribution for group in why.groups) == pytest.approx(why.logit, rel=1e-4)
     file = next((data / "images").glob("toy-6.*"))
-    assert np.array_equal(page.prediction, model.explain(file).prediction)
+    assert np.array_equal(page.prediction, explain(model, file).prediction)
     assert run("predict", tmp_path / "run" / "model", file, "--out", tmp_path / "masks") == 0
     assert np.array_equal(np.array(Image.open(tmp_path / "masks" / "toy-6.png")), page.prediction)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["num_images"] == 2

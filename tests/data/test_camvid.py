@@ -9,7 +9,7 @@ from PIL import Image
 from scaleprotoseg.data.camvid import camvid
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 NAMES = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
 
@@ -26,6 +26,7 @@ def test_published_splits(root: Path, split: str, count: int) -> None:
     assert data.sample_names == sorted(path.stem for path in (root / split).iterdir())
     assert data.labels.names == tuple(NAMES)
     assert data.split == split
+    assert repr(data) == f"<PairedFiles camvid/{split}: {count} images, 11 classes>"
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -43,7 +44,7 @@ def test_class_histograms_equal_those_of_the_raw_files(root: Path, split: str) -
         }
 
 
-def test_a_folder_that_is_not_camvid(tmp_path: Path) -> None:
+def test_a_folder_without_camvid(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train: no such folder; .* \(and 1 more; run scaleprotoseg check-data\)"):
         camvid(tmp_path, "train")
 

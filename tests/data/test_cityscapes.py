@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scaleprotoseg.data.check import examine
 from scaleprotoseg.data.cityscapes import cityscapes
-from scaleprotoseg.data.doctor import examine
 from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import VOID, packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 LABEL_IDS = {
     "road": 7,
@@ -44,7 +44,7 @@ def root(real_data: Path) -> Path:
 
 
 def add(root: Path, split: str, name: str, label: int | None = 26, parts: np.ndarray | None = None) -> None:
-    """A made-up frame of 4 x 3 pixels in the city of ulm, with all files that belong to it."""
+    """Add an artificial frame of 4 x 3 pixels in the city of ulm, with all files that belong to it."""
     places = {"leftImg8bit": f"{name}_leftImg8bit.png"}
     if label is not None:
         kinds = ("labelIds", "instanceIds", "color")
@@ -81,14 +81,14 @@ def test_class_histograms_equal_those_of_the_raw_files(root: Path) -> None:
         assert (sample.mask == VOID).sum() == (~np.isin(raw, list(LABEL_IDS.values()))).sum()
 
 
-def test_the_doctor_reads_what_is_there(root: Path) -> None:
+def test_the_check_reads_the_files_that_exist(root: Path) -> None:
     diagnosis = examine("cityscapes", None, root)
     assert [line.split(": is missing; unpack ")[0] for line in diagnosis.errors] == [f"{root}/leftImg8bit/val"]
     assert [(part.split, part.images, part.labelled) for part in diagnosis.splits] == [("train", 2, 2)]
     assert examine("cityscapes", "train", root).errors == ()
 
 
-def test_test_masks_are_left_alone(tmp_path: Path) -> None:
+def test_masks_of_the_test_split_are_ignored(tmp_path: Path) -> None:
     add(tmp_path, "test", "ulm_1", label=0)
     (sample,) = cityscapes(tmp_path, "test")
     assert (sample.name, sample.mask) == ("ulm/ulm_1", None)
@@ -106,24 +106,24 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         cityscapes(tmp_path, "val")
     add(tmp_path, "val", "ulm_2")
     mask = tmp_path / "gtFine" / "val" / "ulm" / "ulm_1_gtFine_labelIds.png"
-    with pytest.raises(UserError, match=rf"ulm_1_leftImg8bit\.png: has no mask; add {mask} or take the image out"):
+    with pytest.raises(UserError, match=rf"ulm_1_leftImg8bit\.png: has no mask; add {mask} or remove the image"):
         cityscapes(tmp_path, "val")
     image = tmp_path / "leftImg8bit" / "val" / "ulm" / "ulm_1_leftImg8bit.png"
     image.rename(image.with_name("elsewhere.png"))
     Image.new("L", (4, 3)).save(mask)
-    with pytest.raises(UserError, match=rf"{mask}: a mask without an image; add {image} or take"):
+    with pytest.raises(UserError, match=rf"{mask}: is a mask without an image; add {image} or remove"):
         cityscapes(tmp_path, "val")
 
 
 PARTS = np.array([[0, 7, 26, 26000], [2600000, 2601002, 2401004, 2401005], [2700105, 3300001, 2500001, 29001]])
-MEANT = [
+EXPECTED = [
     [None, None, None, None],
     [None, ("car", "wheels"), ("person", "legs"), None],
     [("truck", "chassis"), None, ("rider", "torso"), None],
 ]
 
 
-def test_parts_of_a_picture(tmp_path: Path) -> None:
+def test_parts_of_an_image(tmp_path: Path) -> None:
     add(tmp_path, "train", "ulm_1", parts=PARTS)
     add(tmp_path, "train", "ulm_2")
     add(tmp_path, "val", "ulm_3")
@@ -136,25 +136,25 @@ def test_parts_of_a_picture(tmp_path: Path) -> None:
     assert len(meaning) == 1 + 23
     assert with_parts.parts is not None
     assert with_parts.parts.dtype == np.uint8
-    assert [[meaning[part] for part in row] for row in with_parts.parts] == MEANT
+    assert [[meaning[part] for part in row] for row in with_parts.parts] == EXPECTED
     assert without.parts is None
-    # Nobody pays for reading parts that nobody asks for.
+    # Part masks are not read unless the user asks for them.
     assert open_dataset("cityscapes", "train", tmp_path).parts is None
     assert open_dataset("cityscapes", "test", tmp_path, given).parts is None
 
 
-def test_parts_from_elsewhere(tmp_path: Path) -> None:
+def test_parts_in_another_folder(tmp_path: Path) -> None:
     add(tmp_path / "a", "train", "ulm_1")
     add(tmp_path / "b", "train", "ulm_1", parts=PARTS)
     given = tmp_path / "b" / "gtFinePanopticParts"
     (sample,) = open_dataset("cityscapes", "train", tmp_path / "a", parts=given)
     assert sample.parts is not None
-    says = r"/b/train: is missing; name the folder gtFinePanopticParts of gtFinePanopticParts_trainval\.zip from"
+    says = r"/b/train: is missing; give the folder gtFinePanopticParts of gtFinePanopticParts_trainval\.zip from"
     with pytest.raises(UserError, match=says):
         open_dataset("cityscapes", "train", tmp_path / "a", parts=tmp_path / "b")
     for file in (given / "train" / "ulm").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"train: holds no \*_gtFinePanopticParts\.tif; name the folder"):
+    with pytest.raises(UserError, match=r"train: holds no \*_gtFinePanopticParts\.tif; give the folder"):
         open_dataset("cityscapes", "train", tmp_path / "a", parts=given)
 
 
@@ -162,6 +162,6 @@ def test_parts_of_another_size(tmp_path: Path) -> None:
     add(tmp_path, "train", "ulm_1", parts=PARTS[:2])
     given = tmp_path / "gtFinePanopticParts"
     (error,) = examine("cityscapes", "train", tmp_path, given).errors
-    assert "ulm_1_gtFinePanopticParts.tif: is 4x2 but its picture is 4x3; part masks must match" in error
-    with pytest.raises(UserError, match="is 4x2 but its picture is 4x3"):
+    assert "ulm_1_gtFinePanopticParts.tif: is 4x2 but its image is 4x3; part masks must match" in error
+    with pytest.raises(UserError, match="is 4x2 but its image is 4x3"):
         cityscapes(tmp_path, "train", given)[0]

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scaleprotoseg.data.check import examine
 from scaleprotoseg.data.coco_stuff import coco_stuff
-from scaleprotoseg.data.doctor import examine
 from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.registry import open_dataset
-from tests.real import present
+from tests.builders.real import present
 
 OFFICIAL = {0: "person", 11: "street sign", 25: "hat", 90: "hair brush", 91: "banner", 148: "road", 181: "wood"}
-"""Some lines of the official labels.txt, whose ids are one higher than the values in the masks."""
+"""Some lines of the official labels.txt, whose ids are the mask values + 1."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_train_ids_are_the_official_ids() -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 13), ("val", 8)])
-def test_every_mask_holds_what_its_file_holds(root: Path, split: str, count: int) -> None:
+def test_masks_equal_their_files(root: Path, split: str, count: int) -> None:
     data = open_dataset("coco_stuff", split, root)
     assert len(data) == count
     assert data.sample_names == sorted(path.stem for path in (root / "images" / f"{split}2017").iterdir())
@@ -43,7 +43,7 @@ def test_every_mask_holds_what_its_file_holds(root: Path, split: str, count: int
         assert Counter(sample.mask.tobytes()) == Counter(raw.tobytes())
 
 
-def test_the_doctor_finds_the_samples_sound(root: Path) -> None:
+def test_the_check_finds_no_faults_in_the_samples(root: Path) -> None:
     diagnosis = examine("coco_stuff", None, root)
     assert diagnosis.errors == ()
     assert [(part.split, part.images, part.labelled) for part in diagnosis.splits] == [("train", 13, 13), ("val", 8, 8)]

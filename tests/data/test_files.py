@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaleprotoseg.data.files import FaultyDataError, Pair, PairedFiles, list_pictures, pair_folders, whole_or_error
+from scaleprotoseg.data.files import FaultyDataError, Pair, PairedFiles, list_images, pair_folders, whole_or_error
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 
@@ -17,7 +17,7 @@ TABLE = LabelTable(("a", "b"), ((1, 1, 1), (2, 2, 2)), ((0,), (1,)))
 
 
 def write(path: Path, values: object = 0, size: tuple[int, int] = (4, 3)) -> Path:
-    """A grey picture of one value, or of the values given."""
+    """Write a gray image of one value or of the given values."""
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.full(size[::-1], values) if np.ndim(values) == 0 else np.array(values)
     Image.fromarray(array.astype(np.uint8)).save(path, "PNG" if path.suffix.lower() == ".png" else None)
@@ -39,7 +39,14 @@ def test_pairs_are_read_in_order(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(data))[0].name == "one"
 
 
-def test_a_reader_of_its_own_gives_the_values(tmp_path: Path) -> None:
+def test_repr_counts_images_and_classes(tmp_path: Path) -> None:
+    pairs = [Pair(name, tmp_path / name) for name in ("one", "two")]
+    assert repr(PairedFiles("mine", "train", pairs, TABLE)) == "<PairedFiles mine/train: 2 images, 2 classes>"
+    single = PairedFiles("mine", "val", pairs[:1], LabelTable(("a",), ((1, 1, 1),), ((0,),)))
+    assert repr(single) == "<PairedFiles mine/val: 1 image, 1 class>"
+
+
+def test_masks_are_read_with_the_given_function(tmp_path: Path) -> None:
     pair = Pair("one", write(tmp_path / "1.png"), tmp_path / "values.npy")
     np.save(tmp_path / "values.npy", np.ones((3, 4), dtype=np.int32))
     data = PairedFiles("mine", "train", [pair], TABLE, read=np.load)
@@ -68,13 +75,13 @@ def test_each_fault_of_a_pair_names_its_file(tmp_path: Path) -> None:
     assert unreadable.mask is not None
 
 
-def test_names_are_paths_without_endings(tmp_path: Path) -> None:
+def test_names_are_paths_without_extensions(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.b.png", "sub/c d.Tiff", "sub/[x] & <y>.png", "#1.png"):
         write(tmp_path / "i" / name)
     for name in (".hidden.png", "._a.png", ".git/z.png", "notes.txt", "Thumbs.db", ".DS_Store"):
         (tmp_path / "i" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "i" / name).write_bytes(b"")
-    found, faults = list_pictures(tmp_path / "i")
+    found, faults = list_images(tmp_path / "i")
     assert list(found) == ["#1", "a.b", "b", "sub/[x] & <y>", "sub/c d"]
     assert faults == []
 
@@ -89,7 +96,7 @@ def test_accents_match_however_they_are_stored(tmp_path: Path) -> None:
 
 
 def test_names_of_any_bytes_can_be_printed(tmp_path: Path) -> None:
-    name = os.fsdecode(b"stra\xdfe")  # Latin-1, which no UTF-8 text holds
+    name = os.fsdecode(b"stra\xdfe")  # Latin-1, which is not valid UTF-8.
     try:
         pair = Pair(name, write(tmp_path / f"{name}.png"), write(tmp_path / "mask.png"))
     except OSError:
@@ -102,9 +109,9 @@ def test_all_pairing_faults_are_found(tmp_path: Path) -> None:
     for name in ("i/a.jpg", "i/a.png", "i/b.png", "i/c.png", "m/a.png", "m/b.png", "m/d.png"):
         write(tmp_path / name)
     pairing = pair_folders(tmp_path / "i", tmp_path / "m")
-    assert pairing.unlabelled == {"c": f"{tmp_path}/i/c.png: has no mask; add {tmp_path}/m/c.png or take the image out"}
+    assert pairing.unlabelled == {"c": f"{tmp_path}/i/c.png: has no mask; add {tmp_path}/m/c.png or remove the image"}
     assert len(pairing.orphans) == 1
-    assert pairing.orphans[0].startswith(f"{tmp_path}/m/d.png: a mask without an image")
+    assert pairing.orphans[0].startswith(f"{tmp_path}/m/d.png: is a mask without an image")
     assert pairing.faults == [
         f"{tmp_path}/i/a.png: has the same name as a.jpg; names must differ, rename or remove one"
     ]
@@ -121,18 +128,18 @@ def test_a_missing_folder_is_one_fault(tmp_path: Path) -> None:
     assert "no such folder" in pair_folders(tmp_path / "i", tmp_path / "m").faults[0]
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_read_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "i" / "a.png")
     write(tmp_path / "i" / "sub" / "b.png")
     scandir = os.scandir
 
-    def refuse(path: str) -> object:
+    def deny(path: str) -> object:
         if str(path).endswith("sub"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    found, faults = list_pictures(tmp_path / "i")
+    monkeypatch.setattr(os, "scandir", deny)
+    found, faults = list_images(tmp_path / "i")
     assert list(found) == ["a"]
     assert faults == [f"{tmp_path}/i/sub: folder cannot be read (Permission denied); change its permissions"]
 

@@ -24,8 +24,8 @@ def pixels(channels: int, dtype: type = np.uint8) -> st.SearchStrategy[np.ndarra
     return sizes.flatmap(lambda shape: hnp.arrays(dtype, (*shape, channels) if channels > 1 else shape))
 
 
-def grey_png(bits: int, rows: list[list[int]]) -> bytes:
-    """A grey PNG of 1, 2, 4 or 8 bits, written by hand: Pillow writes some of these only as palettes."""
+def gray_png(bits: int, rows: list[list[int]]) -> bytes:
+    """Encode a gray PNG of 1, 2, 4 or 8 bits without Pillow, which writes some of these only as palettes."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -51,14 +51,14 @@ def test_rgb_comes_back_exactly(tmp_path: Path, array: np.ndarray, suffix: str) 
 
 @in_tmp_path
 @given(array=pixels(1), suffix=st.sampled_from([".png", ".bmp", ".tif", ".pgm", ".gif"]))
-def test_grey_becomes_three_equal_channels(tmp_path: Path, array: np.ndarray, suffix: str) -> None:
+def test_gray_becomes_three_equal_channels(tmp_path: Path, array: np.ndarray, suffix: str) -> None:
     Image.fromarray(array).save(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / f"a{suffix}")), np.dstack([array] * 3))
 
 
 @in_tmp_path
 @given(array=pixels(1, np.uint16), suffix=st.sampled_from([".png", ".tif"]))
-def test_16_bit_grey_keeps_its_upper_byte(tmp_path: Path, array: np.ndarray, suffix: str) -> None:
+def test_16_bit_gray_keeps_its_upper_byte(tmp_path: Path, array: np.ndarray, suffix: str) -> None:
     Image.fromarray(array).save(tmp_path / f"a{suffix}")
     expected = np.dstack([array // 256] * 3)
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / f"a{suffix}")), expected)
@@ -76,7 +76,7 @@ def test_16_bit_pgm_and_big_endian_tiff(tmp_path: Path) -> None:
 
 @in_tmp_path
 @given(array=pixels(4))
-def test_transparent_pixels_show_a_white_page(tmp_path: Path, array: np.ndarray) -> None:
+def test_transparent_pixels_are_shown_on_white(tmp_path: Path, array: np.ndarray) -> None:
     Image.fromarray(array, "RGBA").save(tmp_path / "a.png")
     color, alpha = array[..., :3].astype(float), array[..., 3:] / 255
     got = np.asarray(read_image(tmp_path / "a.png")).astype(float)
@@ -85,11 +85,11 @@ def test_transparent_pixels_show_a_white_page(tmp_path: Path, array: np.ndarray)
 
 @in_tmp_path
 @given(array=pixels(2))
-def test_grey_with_alpha(tmp_path: Path, array: np.ndarray) -> None:
+def test_gray_with_alpha(tmp_path: Path, array: np.ndarray) -> None:
     Image.fromarray(array, "LA").save(tmp_path / "a.png")
-    grey, alpha = array[..., 0].astype(float), array[..., 1] / 255
+    gray, alpha = array[..., 0].astype(float), array[..., 1] / 255
     got = np.asarray(read_image(tmp_path / "a.png")).astype(float)
-    assert np.abs(got - (grey * alpha + 255 * (1 - alpha))[..., None]).max() <= 1
+    assert np.abs(got - (gray * alpha + 255 * (1 - alpha))[..., None]).max() <= 1
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), array[..., 0])
 
 
@@ -120,7 +120,7 @@ def test_transparent_palette_index_is_white_in_an_image_and_itself_in_a_mask(tmp
 def test_1_bit(tmp_path: Path, array: np.ndarray, suffix: str) -> None:
     Image.fromarray(array).save(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / f"a{suffix}"))[..., 0], array * np.uint8(255))
-    if suffix != ".bmp":  # BMP stores 1-bit pictures with a palette, whose order is the writer's.
+    if suffix != ".bmp":  # BMP stores 1-bit images with a palette, whose order depends on the writer.
         np.testing.assert_array_equal(read_mask(tmp_path / f"a{suffix}"), array)
 
 
@@ -130,7 +130,7 @@ def test_masks_with_few_bits_give_the_stored_numbers(tmp_path: Path, bits: int, 
     width = data.draw(st.integers(1, 9))
     row = st.lists(st.integers(0, 2**bits - 1), min_size=width, max_size=width)
     rows = data.draw(st.lists(row, min_size=1, max_size=4))
-    (tmp_path / "a.png").write_bytes(grey_png(bits, rows))
+    (tmp_path / "a.png").write_bytes(gray_png(bits, rows))
     assert read_mask(tmp_path / "a.png").tolist() == rows
 
 
@@ -176,7 +176,7 @@ def test_exif_rotation_moves_image_and_mask_alike(tmp_path: Path, orientation: i
     head=st.sampled_from([b"", b"Exif\0\0", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\0\x01\x01\x12"]),
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_exif_is_no_hindrance(tmp_path: Path, exif: bytes, head: bytes) -> None:
+def test_damaged_exif_is_ignored(tmp_path: Path, exif: bytes, head: bytes) -> None:
     Image.new("RGB", (3, 2)).save(tmp_path / "a.png", exif=head + exif)
     assert sorted(read_image(tmp_path / "a.png").size) == [2, 3]
 
@@ -191,7 +191,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".tif", ".webp", ".ppm"])
-def test_a_cut_file_is_an_error_and_never_another_picture(tmp_path: Path, suffix: str) -> None:
+def test_a_cut_file_is_an_error_and_never_another_image(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, Image.registered_extensions()[suffix])
@@ -206,7 +206,7 @@ def test_a_cut_file_is_an_error_and_never_another_picture(tmp_path: Path, suffix
             assert str(error).startswith(f"{path}: not a readable image (")
             assert "\n" not in str(error)
         else:
-            assert len(whole) - length <= 20  # Only a checksum or the end mark is gone, no pixel.
+            assert len(whole) - length <= 20  # Only a checksum or the end marker is missing, no pixel.
             np.testing.assert_array_equal(np.asarray(got), expected)
 
 
@@ -215,7 +215,7 @@ def test_a_cut_file_is_an_error_and_never_another_picture(tmp_path: Path, suffix
     content=st.binary(max_size=300),
     head=st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF89a"]),
 )
-def test_any_other_bytes_are_one_line_with_the_name(tmp_path: Path, content: bytes, head: bytes) -> None:
+def test_any_other_bytes_give_one_line_that_names_the_file(tmp_path: Path, content: bytes, head: bytes) -> None:
     path = tmp_path / "a [b] & <c>.png"
     path.write_bytes(head + content)
     for read in (read_image, read_mask):
@@ -232,14 +232,14 @@ def test_a_cut_file_is_called_truncated(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
 
 
-def test_what_has_no_fixed_meaning_is_refused(tmp_path: Path) -> None:
+def test_files_without_fixed_meaning_are_refused(tmp_path: Path) -> None:
     Image.new("F", (2, 2)).save(tmp_path / "f.tif")
     Image.new("I", (2, 2), -1).save(tmp_path / "i.tif")
     Image.new("RGB", (2, 2)).save(tmp_path / "j.jpg")
     for read, name, says in [
         (read_image, "f.tif", "32-bit"),
         (read_image, "i.tif", "32-bit"),
-        (read_mask, "f.tif", "fractions"),
+        (read_mask, "f.tif", "floats"),
         (read_mask, "i.tif", "outside 0 to"),
         (read_mask, "j.jpg", "JPEG"),
         (read_image, "nowhere.png", "no such file"),
@@ -249,19 +249,19 @@ def test_what_has_no_fixed_meaning_is_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-def test_a_picture_too_large_to_be_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_too_large_to_be_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (40, 40)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(UserError, match="cut it into smaller images"):
         read_image(tmp_path / "a.png")
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+def test_a_file_without_read_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(path: Path) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(UserError, match=r"a\.png: may not be read \(permission denied\); change its permissions"):
+    monkeypatch.setattr(Image, "open", deny)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read \(permission denied\); change its permissions"):
         read_image(tmp_path / "a.png")
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scaleprotoseg.data.isbi_em import IsbiEm
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def write_stack(path: Path, slices: int, value: int = 255, size: tuple[int, int]
 def test_all_thirty_slices_are_in_one_of_the_splits(root):
     splits = [open_dataset("isbi_em", split, root) for split in ("train", "val")]
     assert [len(split) for split in splits] == [20, 10]
+    assert repr(splits[0]) == "<IsbiEm isbi_em/train: 20 images, 2 classes>"
     names = sorted(name for split in splits for name in split.sample_names)
     assert names == [f"slice-{index:02d}" for index in range(30)]
 
@@ -39,7 +40,7 @@ def test_the_published_split(root):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_pictures_and_histograms_equal_those_of_the_raw_files(root, split):
+def test_images_and_histograms_equal_those_of_the_raw_files(root, split):
     data = IsbiEm(root, split)
     assert data.labels.names == ("membrane", "cell")
     with Image.open(root / "train-labels.tif") as labels, Image.open(root / "train-volume.tif") as volume:
@@ -61,7 +62,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(UserError, match=r"train-labels\.tif: not a readable TIFF"):
         IsbiEm(tmp_path, "train")
     write_stack(tmp_path / "train-labels.tif", 11)
-    with pytest.raises(UserError, match=r"train-labels\.tif: has 11 slices, train-volume\.tif 12"):
+    with pytest.raises(UserError, match=r"train-labels\.tif: has 11 slices but train-volume\.tif has 12"):
         IsbiEm(tmp_path, "train")
     write_stack(tmp_path / "train-labels.tif", 12, size=(7, 6))
     with pytest.raises(UserError, match="another size"):

@@ -10,7 +10,7 @@ from scaleprotoseg.data.keypoints import Keypoints
 from scaleprotoseg.data.labels import packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 LABELS = packaged_table("voc2012")
 
@@ -24,7 +24,7 @@ def thing(name: str, **keypoints: list[float]) -> dict[str, object]:
     return {"class": name, "box": [0, 0, 9, 9], "keypoints": keypoints}
 
 
-def test_parts_are_names_together_with_classes(tmp_path: Path) -> None:
+def test_parts_are_pairs_of_class_and_name(tmp_path: Path) -> None:
     got = points(
         tmp_path / "k.json",
         {
@@ -47,7 +47,7 @@ def test_parts_are_names_together_with_classes(tmp_path: Path) -> None:
     assert got.read("c", (10, 10)).keypoints is None
 
 
-def test_points_outside_the_picture_are_left_out(tmp_path: Path) -> None:
+def test_points_outside_the_image_are_left_out(tmp_path: Path) -> None:
     places = {"a": [-0.5, 0], "b": [0, 0], "c": [3.9, 2.9], "d": [4, 0], "e": [0, 3]}
     got = points(tmp_path / "k.json", {"names": list("abcde"), "images": {"x": [thing("cow", **places)]}})
     assert len(got.table.names) == 5
@@ -58,11 +58,11 @@ def test_points_outside_the_picture_are_left_out(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("{", r"cannot be read as JSON \(.*; write \{"),
-        ("[]", r"no keypoints file \(list"),
-        ({"names": []}, r"no keypoints file \(no 'images'\)"),
-        ({"names": [1], "images": {}}, r"no keypoints file \(1 is no name\)"),
-        ({"names": [], "images": []}, r"no keypoints file"),
-        ({"names": ["a"], "images": {"x": [], "y": [thing("dog")]}}, r"holds no point; write"),
+        ("[]", r"not a keypoints file \(list"),
+        ({"names": []}, r"not a keypoints file \(no 'images'\)"),
+        ({"names": [1], "images": {}}, r"not a keypoints file \(1 is not a name\)"),
+        ({"names": [], "images": []}, r"not a keypoints file"),
+        ({"names": ["a"], "images": {"x": [], "y": [thing("dog")]}}, r"holds no points; write"),
         ({"names": [], "images": {"x": [{"class": "dog"}]}}, r"\(no 'keypoints'\)"),
         ({"names": [], "images": {"x": [{"keypoints": {"a": [0, 0]}}]}}, r"\(no 'class'\)"),
         ({"names": ["a"], "images": {"x": [thing("dog", a=[1])]}}, r"\(a in x is \[1\], not \[x, y\] in pixels\)"),
@@ -73,9 +73,9 @@ def test_points_outside_the_picture_are_left_out(tmp_path: Path) -> None:
         ),
         (
             {"names": ["a"], "images": {"x": [thing("unicorn", a=[0, 0])]}},
-            r"no class is called 'unicorn'; write one of",
+            r"no class is called 'unicorn'; use one of",
         ),
-        ({"names": ["a"], "images": {"x": [thing("dog", b=[0, 0])]}}, r"'b' of dog is not among the names; add it or"),
+        ({"names": ["a"], "images": {"x": [thing("dog", b=[0, 0])]}}, r"'b' of dog is not listed in names; add it or"),
     ],
 )
 def test_faults_of_the_file_are_named(tmp_path: Path, content: object, says: str) -> None:
@@ -85,8 +85,8 @@ def test_faults_of_the_file_are_named(tmp_path: Path, content: object, says: str
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path of the parts"):
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path given for the parts"):
         Keypoints(tmp_path / "nowhere.json", LABELS)
 
 
@@ -101,13 +101,13 @@ def test_animals_of_pascal(real_data: Path, split: str) -> None:
     table = list(zip(data.parts.classes, data.parts.names, strict=True))
     animals = [name for name in LABELS.names if name in {"cat", "cow", "dog", "horse", "sheep"}]
     assert table == [(animal, name) for animal in animals for name in raw["names"]]
-    labelled = 0
+    labeled = 0
     for sample in data:
         assert sample.parts is None
         if sample.name not in raw["images"]:
             assert sample.keypoints is None
             continue
-        labelled += 1
+        labeled += 1
         expected = [
             (animal["class"], name, *place)
             for animal in raw["images"][sample.name]
@@ -116,15 +116,15 @@ def test_animals_of_pascal(real_data: Path, split: str) -> None:
         ]
         assert sample.keypoints is not None
         assert [(*table[point.part - 1], point.x, point.y) for point in sample.keypoints] == expected
-    assert labelled == sum(name in raw["images"] for name in data.sample_names) > 200
+    assert labeled == sum(name in raw["images"] for name in data.sample_names) > 200
 
 
 @pytest.mark.parametrize("count", [255, 256])
-def test_there_are_as_many_parts_as_a_mask_can_tell_apart(tmp_path: Path, count: int) -> None:
+def test_there_are_at_most_as_many_parts_as_an_8_bit_mask_can_hold(tmp_path: Path, count: int) -> None:
     names = [f"p{number}" for number in range(count)]
     content = {"names": names, "images": {"x": [thing("cow", **{name: [0, 0] for name in names})]}}
     if count == 255:
         assert len(points(tmp_path / "k.json", content).table.names) == count
     else:
-        with pytest.raises(UserError, match=r"k\.json: has 256 parts, a name together with a class; leave 255 at most"):
+        with pytest.raises(UserError, match=r"k\.json: has 256 parts \(pairs of class and name\); keep at most 255"):
             points(tmp_path / "k.json", content)

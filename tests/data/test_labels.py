@@ -55,9 +55,9 @@ def test_train_ids_of_indices_equal_a_plain_search(table: LabelTable, data: st.D
 @given(tables(), st.data())
 def test_train_ids_of_colors(table: LabelTable, data: st.DataObject) -> None:
     known = [*table.colors, *table.void_colors]
-    picture = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=30))
-    expected = [table.colors.index(color) if color in table.colors else VOID for color in picture]
-    assert table.to_train_ids(pack_colors(np.array(picture, dtype=np.uint8))).tolist() == expected
+    pixels = data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=30))
+    expected = [table.colors.index(color) if color in table.colors else VOID for color in pixels]
+    assert table.to_train_ids(pack_colors(np.array(pixels, dtype=np.uint8))).tolist() == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,7 +74,7 @@ def test_unknown_values_are_named_and_counted(table: LabelTable, value: int) -> 
 
 def test_an_unknown_color_is_named_as_a_color() -> None:
     table = LabelTable(("road",), ((128, 64, 128),), ((0,),))
-    with pytest.raises(UserError, match=r"colour \(1, 2, 3\) \(2 px\)"):
+    with pytest.raises(UserError, match=r"color \(1, 2, 3\) \(2 px\)"):
         table.to_train_ids(pack_colors(np.array([[1, 2, 3], [1, 2, 3], [128, 64, 128]], dtype=np.uint8)))
 
 
@@ -124,9 +124,9 @@ def test_any_other_content_is_a_user_error(content: object) -> None:
         ({"classes": [{"name": "a", "color": [0, 0, 256]}]}, "0-255"),
         ({"classes": [{"name": "a", "id": 1.5}]}, "1.5 is not a whole number"),
         ({"classes": [{"name": "a", "id": -1}]}, "raw id -1 cannot occur"),
-        ({"classes": [{"name": "a", "id": 3}, {"name": "b", "id": [2, 3]}]}, "raw id 3 is given twice"),
-        ({"classes": ["a"], "void": 0}, "raw id 0 is given twice"),
-        ({"classes": [{"name": n, "color": [9, 9, 9]} for n in "ab"]}, r"colour \(9, 9, 9\) is given twice"),
+        ({"classes": [{"name": "a", "id": 3}, {"name": "b", "id": [2, 3]}]}, "raw id 3 occurs twice"),
+        ({"classes": ["a"], "void": 0}, "raw id 0 occurs twice"),
+        ({"classes": [{"name": n, "color": [9, 9, 9]} for n in "ab"]}, r"color \(9, 9, 9\) occurs twice"),
         ({"classes": [str(n) for n in range(256)]}, "at most 255"),
     ],
 )
@@ -136,8 +136,14 @@ def test_faults_of_a_table_are_named(content: dict[str, object], says: str) -> N
 
 
 def test_every_class_needs_all_its_entries() -> None:
-    with pytest.raises(UserError, match="one name, one colour and its raw ids"):
+    with pytest.raises(UserError, match="names, colors and raw ids differ in number"):
         LabelTable(("a", "b"), ((0, 0, 0),), ((0,), (1,)))
+
+
+def test_repr_names_the_first_classes() -> None:
+    assert repr(packaged_table("camvid")) == "LabelTable(11 classes: Sky, Building, Pole, ...)"
+    assert repr(LabelTable.from_json({"classes": ["a", "b", "c"]})) == "LabelTable(3 classes: a, b, c)"
+    assert repr(LabelTable.from_json({"classes": ["a"]})) == "LabelTable(1 class: a)"
 
 
 def test_short_forms() -> None:
@@ -148,7 +154,7 @@ def test_short_forms() -> None:
     assert LabelTable.from_json({"classes": ["a"]}).void_ids == {255}
 
 
-def test_colors_that_nobody_gave_differ_from_the_given_ones() -> None:
+def test_default_colors_differ_from_the_given_ones() -> None:
     taken = [list(distinct_color(at)) for at in range(1, 200)]
     table = LabelTable.from_json(
         {"classes": ["a"] + [{"name": str(n), "color": c} for n, c in enumerate(taken)] + ["z"]}
@@ -178,7 +184,7 @@ def test_packed_colors_come_back_and_are_no_index(color: tuple[int, int, int]) -
     packed = int(pack_colors(np.array(color, dtype=np.uint8)))
     assert packed >= INDEX_LIMIT
     assert unpack_color(packed) == color
-    assert describe_value(packed) == f"colour {color}"
+    assert describe_value(packed) == f"color {color}"
 
 
 @given(st.integers(-5, INDEX_LIMIT - 1))

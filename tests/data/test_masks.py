@@ -1,4 +1,4 @@
-"""Masks at other sizes, and as files."""
+"""Resizing masks and writing them as PNG."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torchvision import tv_tensors
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.data.masks import palette_png, resize_labels
 from scaleprotoseg.data.transforms import RandomScale, TrainingStream, augmentation
-from tests.toys import Toys
+from tests.builders.images import Toys
 
 SIDES = st.integers(1, 12)
 
 
 @given(old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
 @settings(deadline=None)
-def test_every_new_pixel_reads_the_old_one_under_its_centre(old, new):
+def test_every_new_pixel_has_the_label_at_its_center(old, new):
     mask = torch.arange(old[0] * old[1], dtype=torch.uint8).reshape(old)
     resized = resize_labels(mask[None], new)[0]
     assert resized.shape == new and resized.dtype == torch.uint8
@@ -31,8 +31,8 @@ def test_every_new_pixel_reads_the_old_one_under_its_centre(old, new):
             assert resized[row, column] == mask[y, x]
 
 
-def test_training_masks_lie_over_their_pictures():
-    """A mask that is the picture's own brightness stays so at a third of the size."""
+def test_training_masks_match_their_images():
+    """A mask that equals the brightness of its image still does at a third of the size."""
     ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (39, 1))
 
     class Ramps(Toys):
@@ -43,13 +43,13 @@ def test_training_masks_lie_over_their_pictures():
     stream = TrainingStream(Ramps(), 3, lambda width, height: (height // 3, width // 3), thirds, seed=0, length=4)
     for image, mask, _ in (stream[index] for index in range(4)):
         assert (image[0].int() - mask.int())[:, 2:-2].abs().max() <= 1
-    picture, mask = tv_tensors.Image(torch.from_numpy(ramp)[None]), tv_tensors.Mask(torch.from_numpy(ramp)[None])
-    picture, mask = RandomScale((1 / 3, 1 / 3))(picture, mask)
+    image, mask = tv_tensors.Image(torch.from_numpy(ramp)[None]), tv_tensors.Mask(torch.from_numpy(ramp)[None])
+    image, mask = RandomScale((1 / 3, 1 / 3))(image, mask)
     assert mask.shape == (1, 13, 20)
-    assert (picture - mask.int())[0, :, 2:-2].abs().max() <= 1
+    assert (image - mask.int())[0, :, 2:-2].abs().max() <= 1
 
 
-def test_palette_pictures_hold_their_indices():
+def test_palette_pngs_hold_their_indices():
     index = np.array([[0, 1], [2, 1]], np.uint8)
     palette = np.array([(0, 0, 0), (255, 0, 0), (0, 9, 0)], np.uint8)
     read = Image.open(io.BytesIO(palette_png(index, palette, np.array([0, 255, 150], np.uint8))))

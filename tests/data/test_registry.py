@@ -11,7 +11,7 @@ from scaleprotoseg.data.scenes import SIZES
 from scaleprotoseg.errors import UserError
 
 
-def own_folder(root: Path) -> Path:
+def write_folder(root: Path) -> Path:
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True)
         for number in range(3):
@@ -29,32 +29,66 @@ def test_scenes_need_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_folder_opens_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = own_folder(tmp_path / "my [data] & <more>")
+    root = write_folder(tmp_path / "my [data] & <more>")
     assert len(open_dataset(str(root), "train")) == 2
     assert data_splits(str(root)) == ("train", "val")
     monkeypatch.chdir(tmp_path)
     assert len(open_dataset(root.name, "train")) == 2
-    own_folder(tmp_path / "camvid")
+    write_folder(tmp_path / "camvid")
     assert len(open_dataset("./camvid", "train")) == 2
 
 
-def test_a_stranger_adds_a_reader_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = open_dataset(str(own_folder(tmp_path / "mine")), "train")
-    monkeypatch.setitem(READERS, "mine", Reader(lambda root, split: mine, layout="pictures/", splits=("train",)))
+def test_paths_may_be_of_any_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("camvid", "camvid/train", "camvid/trainannot"):
+        (tmp_path / kind).mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "camvid" / "train" / "a.png")
+    Image.new("L", (4, 4), 3).save(tmp_path / "camvid" / "trainannot" / "a.png")
+    write_folder(tmp_path / "camvid")
+
+    class AnyPath:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def __fspath__(self) -> str:
+            return self.path
+
+    monkeypatch.chdir(tmp_path)
+    for kind in (str, Path, AnyPath):
+        assert open_dataset("camvid", "train", root=kind("camvid")).sample_names == ["a"]
+        assert data_splits("camvid", root=kind("camvid")) == ("train", "val", "test")
+        assert len(open_dataset(kind("./camvid"), "train")) == 2
+        assert data_splits(kind("./camvid")) == ("train", "val")
+        with pytest.raises(UserError, match="camvid: takes no parts from here"):
+            open_dataset("camvid", "train", root=kind("camvid"), parts=kind("here"))
+        with pytest.raises(UserError, match="--root is only for"):
+            open_dataset(kind("./camvid"), "train", root=kind("."))
+
+
+def test_a_path_always_means_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="camvid: no such folder; check the path"):
+        open_dataset(Path("camvid"), "train")
+    write_folder(tmp_path / "camvid")
+    assert open_dataset(Path("camvid"), "train").labels.names == ("class 0", "class 1")
+
+
+def test_a_reader_is_added_with_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = open_dataset(str(write_folder(tmp_path / "mine")), "train")
+    monkeypatch.setitem(READERS, "mine", Reader(lambda root, split: mine, layout="images/", splits=("train",)))
     assert open_dataset("mine", "train", tmp_path) is mine
     assert data_splits("mine") == ("train",)
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    with pytest.raises(UserError, match="may not be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         open_dataset(str(tmp_path), "train")
 
-    def refuse(path: Path) -> bool:
+    def deny(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "is_dir", refuse)
-    with pytest.raises(UserError, match="may not be looked at"):
+    monkeypatch.setattr(Path, "is_dir", deny)
+    with pytest.raises(UserError, match="cannot be accessed"):
         open_dataset("camvid", "train", tmp_path)
 
 

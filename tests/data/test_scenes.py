@@ -1,4 +1,4 @@
-"""The drawn street scenes: exact, repeatable, varied, and not solved by colour alone."""
+"""Drawn street scenes: exact, reproducible, varied, and not solvable from color alone."""
 
 import hashlib
 import math
@@ -39,11 +39,11 @@ def same(first, second):
     )
 
 
-def test_same_seed_gives_the_same_scene_whatever_was_drawn_before(drawn):
+def test_same_seed_gives_the_same_scene_independent_of_earlier_draws(drawn):
     assert same(draw("train", 7), drawn[7])
 
 
-def test_seed_split_and_index_each_give_another_scene(drawn):
+def test_seed_split_and_index_each_change_the_scene(drawn):
     assert not any(same(drawn[0], other) for other in (draw("train", 0, seed=1), draw("val", 0), drawn[1]))
 
 
@@ -52,7 +52,7 @@ def test_drawing_changes_only_with_the_version():
     for split, index in (("train", 0), ("val", 1), ("test", 2)):
         sample = draw(split, index)
         digest.update(sample.image.tobytes() + sample.mask.tobytes() + sample.parts.tobytes())
-    assert digest.hexdigest() == DIGESTS[VERSION], "the drawing changed: raise VERSION and note the new digest"
+    assert digest.hexdigest() == DIGESTS[VERSION], "the drawing changed: increase VERSION and record the new digest"
 
 
 def test_label_table_lists_the_drawn_classes():
@@ -74,12 +74,12 @@ def test_every_part_lies_inside_its_class(drawn):
         assert (parts[mask == CLASSES.index(whole)] > 0).all()
 
 
-def test_classes_are_common_enough_to_learn(drawn):
+def test_classes_are_frequent_enough_for_training(drawn):
     mask = np.stack([sample.mask for sample in drawn])
-    share = {name: (mask == index).mean() for index, name in enumerate(CLASSES)}
+    fraction = {name: (mask == index).mean() for index, name in enumerate(CLASSES)}
     present = {name: (mask == index).any(axis=(1, 2)).mean() for index, name in enumerate(CLASSES)}
     assert mask.max() < len(CLASSES)
-    assert share["person"] >= 0.01 and share["sign"] >= 0.01 and share["car"] >= 0.04
+    assert fraction["person"] >= 0.01 and fraction["sign"] >= 0.01 and fraction["car"] >= 0.04
     assert min(present.values()) > 0.6
 
 
@@ -93,17 +93,17 @@ def test_the_same_class_appears_at_many_sizes(drawn, name):
     assert max(sizes) / min(sizes) >= 5
 
 
-def test_colour_alone_does_not_tell_the_classes(drawn):
-    colours = np.stack([np.asarray(sample.image) for sample in drawn])[:, ::3, ::3].reshape(-1, 3) / 255.0
+def test_color_alone_does_not_predict_the_classes(drawn):
+    colors = np.stack([np.asarray(sample.image) for sample in drawn])[:, ::3, ::3].reshape(-1, 3) / 255.0
     labels = np.stack([sample.mask for sample in drawn])[:, ::3, ::3].ravel()
-    features = np.column_stack([np.ones(len(colours)), colours, colours**2])
+    features = np.column_stack([np.ones(len(colors)), colors, colors**2])
     weights, *_ = np.linalg.lstsq(features, np.eye(len(CLASSES))[labels], rcond=None)
     guess = (features @ weights).argmax(axis=1)
     ious = [((guess == c) & (labels == c)).sum() / ((guess == c) | (labels == c)).sum() for c in range(len(CLASSES))]
     assert np.mean(ious) < 0.4
 
 
-def test_canvas_paints_picture_and_labels_together():
+def test_canvas_paints_image_and_labels_together():
     canvas = Canvas(10, 8, haze=(255, 255, 255), density=0.0)
     canvas.own(3)
     canvas.polygon([(6, 3), (20, 3), (20, 14), (6, 14)], (90, 60, 30), Surface.WHEEL, depth=5.0)
@@ -116,7 +116,7 @@ def test_canvas_paints_picture_and_labels_together():
     assert CLASSES[class_mask(surfaces)[2, 3]] == "car" and PARTS.names[part_mask(surfaces)[2, 3] - 1] == "wheel"
 
 
-def test_haze_takes_colour_away_with_distance():
+def test_haze_removes_color_with_distance():
     canvas = Canvas(4, 4, haze=(200, 200, 200), density=0.1)
     whole = [(0, 0), (4 * SCALE, 0), (4 * SCALE, 4 * SCALE), (0, 4 * SCALE)]
     seen = []
@@ -140,7 +140,7 @@ def test_ground_undoes_the_projection():
     assert CAMERA.point((x, 0.0, z))[0] == pytest.approx(250.0)
 
 
-def test_shapes_are_cut_at_the_near_plane():
+def test_shapes_are_clipped_at_the_near_plane():
     camera = Camera(focal=300.0, centre=0.0, horizon=0.0, height=2.0, x=0.0, yaw=0.0)
     behind = [(-1.0, 0.0, -5.0), (1.0, 0.0, -5.0), (1.0, 0.0, -1.0)]
     assert camera.polygon(behind) == []
@@ -149,7 +149,7 @@ def test_shapes_are_cut_at_the_near_plane():
     assert len(crossing) == 4 and lowest == pytest.approx(300 * 2.0 / NEAR)
 
 
-def test_facing_tells_front_from_back():
+def test_facing_distinguishes_front_from_back():
     front = [(0, 10), (10, 10), (10, 0), (0, 0)]
     assert facing(front) and not facing(front[::-1])
 
@@ -189,7 +189,7 @@ def test_an_interrupted_draw_leaves_nothing(tmp_path, few, monkeypatch):
     assert len(scenes(tmp_path, "train")) == 2
 
 
-def test_two_can_draw_at_once(tmp_path, few, monkeypatch):
+def test_two_threads_can_draw_at_once(tmp_path, few, monkeypatch):
     both = threading.Barrier(2)
 
     def together(split, index):
@@ -207,20 +207,20 @@ def test_two_can_draw_at_once(tmp_path, few, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["val"]
 
 
-def test_unknown_split_is_named_with_the_valid_ones(tmp_path):
-    with pytest.raises(UserError, match=r"'trian'.*train, val, test"):
+def test_unknown_split_error_lists_the_valid_splits(tmp_path):
+    with pytest.raises(UserError, match=r"scenes: has no split 'trian'; choose one of train, val, test"):
         scenes(tmp_path, "trian")
 
 
 def test_unwritable_root_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file: the scenes cannot be written there.*writable folder"):
+    with pytest.raises(UserError, match=r"file: the scenes cannot be written to this folder.*writable folder"):
         scenes(tmp_path / "file", "train")
 
 
-def test_foreign_folder_is_not_taken_for_scenes(tmp_path):
+def test_foreign_folder_is_not_accepted_as_scenes(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(UserError, match="not the scenes of this version"):
+    with pytest.raises(UserError, match="does not contain the scenes of this version"):
         scenes(tmp_path, "train")
 
 

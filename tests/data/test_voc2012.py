@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaleprotoseg.data.doctor import examine
+from scaleprotoseg.data.check import examine
 from scaleprotoseg.data.files import AbsentSplitError
 from scaleprotoseg.data.labels import VOID, pack_colors, packaged_table
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.data.voc2012 import AUGMENTED_LISTS, voc2012
 from scaleprotoseg.errors import UserError
-from tests.real import present
+from tests.builders.real import present
 
 
 def official_color(value: int) -> tuple[int, ...]:
-    """The colour map of the VOC development kit: every third bit of the value, read backwards, is a channel."""
+    """Return an entry of the color map of the VOC development kit: each channel has every third bit, in reverse."""
     bits = f"{value:08b}"
     channels = [[bits[7 - at] for at in (channel, channel + 3, channel + 6) if at < 8] for channel in range(3)]
     return tuple(int("".join(channel).ljust(8, "0"), 2) for channel in channels)
@@ -28,7 +28,13 @@ def root(real_data: Path) -> Path:
 
 
 def layout(root: Path, lists: dict[str, str], masks: dict[str, str]) -> Path:
-    """A made-up VOC2012 folder: lists by path, and the names that have a mask by mask folder; value = letter."""
+    """Write an artificial VOC2012 folder.
+
+    Args:
+        root: Folder to write to.
+        lists: Text of each list, by path.
+        masks: Letters of the images that have a mask, by mask folder; the mask value is the position in the alphabet.
+    """
     for place, text in lists.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         (root / place).write_text(text)
@@ -58,7 +64,7 @@ def test_classes_have_their_official_colors() -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 220), ("val", 218)])
-def test_every_mask_holds_what_its_file_holds(root: Path, split: str, count: int) -> None:
+def test_masks_equal_their_files(root: Path, split: str, count: int) -> None:
     data = open_dataset("voc2012", split, root)
     listed = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
     assert len(data) == count
@@ -71,7 +77,7 @@ def test_every_mask_holds_what_its_file_holds(root: Path, split: str, count: int
         assert sample.parts is sample.keypoints is None
 
 
-def test_the_doctor_passes_over_splits_that_are_downloaded_apart(root: Path) -> None:
+def test_the_check_ignores_splits_that_are_downloaded_separately(root: Path) -> None:
     diagnosis = examine("voc2012", None, root)
     assert diagnosis.errors == ()
     assert [(part.split, part.images, part.labelled) for part in diagnosis.splits] == [
@@ -94,7 +100,7 @@ def test_the_augmented_training_set(tmp_path: Path, place: str, text: str) -> No
     assert values(tmp_path, "train_aug") == {"c": [2], "a": [0]}
 
 
-def test_what_the_augmented_training_set_lacks(tmp_path: Path) -> None:
+def test_missing_files_of_the_augmented_training_set(tmp_path: Path) -> None:
     layout(tmp_path, {}, {})
     download = r": is missing; get SegmentationClassAug\.zip and the list train_aug\.txt .* kazuto1011/deeplab-pytorch"
     with pytest.raises(AbsentSplitError, match=r"ImageSets/SegmentationAug/train_aug\.txt" + download):
@@ -105,7 +111,7 @@ def test_what_the_augmented_training_set_lacks(tmp_path: Path) -> None:
         voc2012(tmp_path, "train_aug")
 
 
-def test_test_pictures_have_no_labels(tmp_path: Path) -> None:
+def test_test_images_have_no_labels(tmp_path: Path) -> None:
     layout(tmp_path, {"ImageSets/Segmentation/test.txt": "b\nd\n"}, {"SegmentationClass": "a"})
     data = voc2012(tmp_path, "test")
     assert data.sample_names == ["b", "d"]
@@ -115,7 +121,7 @@ def test_test_pictures_have_no_labels(tmp_path: Path) -> None:
     assert (diagnosis.splits[0].images, diagnosis.splits[0].labelled) == (2, 0)
 
 
-def test_pictures_of_train_are_no_leak_in_train_aug(tmp_path: Path) -> None:
+def test_images_of_train_are_no_leak_in_train_aug(tmp_path: Path) -> None:
     lists = {f"ImageSets/Segmentation/{split}.txt": names for split, names in (("train", "a"), ("val", "b"))}
     layout(
         tmp_path, lists | {"list/train_aug.txt": "a\nc\nb"}, {"SegmentationClass": "ab", "SegmentationClassAug": "abc"}
@@ -123,7 +129,7 @@ def test_pictures_of_train_are_no_leak_in_train_aug(tmp_path: Path) -> None:
     diagnosis = examine("voc2012", None, tmp_path)
     assert [part.split for part in diagnosis.splits] == ["train", "val", "train_aug"]
     assert [line for line in diagnosis.warnings if "keep it in one split" in line] == [
-        f"{tmp_path}/JPEGImages/b.jpg: in val, is the same file in train; keep it in one split"
+        f"{tmp_path}/JPEGImages/b.jpg: is in val and also in train; keep it in one split"
     ]
 
 
@@ -138,7 +144,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     diagnosis = examine("voc2012", "train", tmp_path)
     assert diagnosis.splits[0].images == 1
     assert [line.split("; ")[0] for line in diagnosis.errors] == [
-        f"{tmp_path}/JPEGImages/zebra.jpg: is missing, though {tmp_path}/ImageSets/Segmentation/train.txt names it",
+        f"{tmp_path}/JPEGImages/zebra.jpg: is missing but listed in {tmp_path}/ImageSets/Segmentation/train.txt",
         f"{tmp_path}/JPEGImages/b.jpg: has no mask",
     ]
     (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_bytes(b"\xff\xfe")

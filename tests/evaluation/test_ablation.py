@@ -1,4 +1,4 @@
-"""Taking units and members out, against deciding every cell anew from the numbers of the explanation."""
+"""Removing units and members, against computing every cell again from the numbers of the explanation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaleprotoseg.data.labels import VOID, LabelTable
-from scaleprotoseg.evaluation.ablation import Ablation, ablate, members_of, rank_correlation
-from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.evaluation.ablation import Ablation, ablate, rank_correlation
+from scaleprotoseg.explanation.explanation import explain
+from scaleprotoseg.inference.units import units_of
+from scaleprotoseg.model.heads.groups import GroupHead
+from scaleprotoseg.model.heads.prototypes import PrototypeHead
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
-from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.model.units import units_of
-from tests.evaluation.toys import Given, Patches, grouped_network, in_two, patch_network, sample_of
-from tests.model.test_search import small_network
-from tests.toys import Toys
+from tests.builders.encoders import Patches
+from tests.builders.images import Given, Toys, sample_of
+from tests.builders.networks import grouped_network, patch_network, small_network
+from tests.builders.processes import in_two
 
 
 def scores_of(similarities, weights, classifier, grouped):
@@ -36,29 +38,29 @@ def best_two(scores):
 
 
 def slow_ablation(network, dataset):
-    """{unit or (group, prototype): (share of flips, mean credit)} by loops over cells."""
+    """{unit or (group, prototype): (fraction of flips, mean credit)} by loops over cells."""
     flips, credit, cells = {}, {}, 0
     for index in range(len(dataset)):
         sample = dataset[index]
-        page = network.explain(sample.image)
-        weights, classifier = page.weights.tolist(), page.classifier.tolist()
-        members = [(u, p) for u, row in enumerate(weights) for p, w in enumerate(row) if w and page.grouped]
+        terms = explain(network, sample.image)
+        weights, classifier = terms.weights.tolist(), terms.classifier.tolist()
+        members = [(u, p) for u, row in enumerate(weights) for p, w in enumerate(row) if w and terms.grouped]
         units = (
-            range(len(weights)) if page.grouped else [u for u in range(len(weights)) if any(r[u] for r in classifier)]
+            range(len(weights)) if terms.grouped else [u for u in range(len(weights)) if any(r[u] for r in classifier)]
         )
-        (height, width), (rows, columns) = sample.mask.shape, page.logits.shape[1:]
+        (height, width), (rows, columns) = sample.mask.shape, terms.logits.shape[1:]
         for row in range(rows):
             for column in range(columns):
                 if sample.mask[int((row + 0.5) * height / rows), int((column + 0.5) * width / columns)] == VOID:
                     continue
                 cells += 1
-                similarities = page.similarities[:, row, column].tolist()
-                scores, activations = scores_of(similarities, weights, classifier, page.grouped)
-                np.testing.assert_allclose(scores, page.logits[:, row, column], rtol=1e-9)
+                similarities = terms.similarities[:, row, column].tolist()
+                scores, activations = scores_of(similarities, weights, classifier, terms.grouped)
+                np.testing.assert_allclose(scores, terms.logits[:, row, column], rtol=1e-9)
                 best, second = best_two(scores)
                 for unit in units:
                     others = [[0 if u == unit else v for u, v in enumerate(line)] for line in classifier]
-                    left, _ = scores_of(similarities, weights, others, page.grouped)
+                    left, _ = scores_of(similarities, weights, others, terms.grouped)
                     pull = (classifier[best][unit] - classifier[second][unit]) * activations[unit]
                     flips[unit] = flips.get(unit, 0) + (best_two(left)[0] != best)
                     credit[unit] = credit.get(unit, 0) + abs(pull)
@@ -91,7 +93,7 @@ def test_groups_and_members_by_loops():
     groups, members = ablate(network, dataset)
     expected = slow_ablation(network, dataset)
     assert_ablation(groups, [expected[group] for group in range(6)])
-    pairs = [(group, prototype) for group, prototype in members_of(network.head).tolist()]
+    pairs = [(group, prototype) for group, prototype, _ in network.head.member_weights()]
     assert sorted(pairs) == sorted(key for key in expected if isinstance(key, tuple))
     assert_ablation(members, [expected[pair] for pair in pairs])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -109,7 +111,7 @@ def test_prototypes_in_use_by_loops():
 
 
 class Squared(PrototypeHead):
-    """Decides otherwise than it explains."""
+    """Class scores that the explanation does not account for."""
 
     def decide(self, similarities, distances=None) -> Output:
         output = super().decide(similarities, distances)
@@ -117,7 +119,7 @@ class Squared(PrototypeHead):
 
 
 class Mixing(GroupHead):
-    """Groups that are means, and not geometric ones."""
+    """Groups that are not geometric means."""
 
     def activations(self, similarities):
         return super().activations(similarities).log() ** 2 + 1
@@ -143,7 +145,7 @@ def test_a_group_that_no_class_uses_flips_nothing():
     assert groups.flips[2] == groups.credit[2] == 0 and groups.error < 1e-9
 
 
-def test_without_labelled_cells_nothing_is_known():
+def test_without_labeled_cells_nothing_is_known():
     groups, members = ablate(grouped_network(), Given([sample_of(np.full((40, 48), VOID, np.uint8))]))
     for found in (groups, members):
         assert np.isnan(found.flips).all() and np.isnan(found.credit).all() and found.agreement is None

@@ -1,4 +1,4 @@
-"""What reaches the scores past the prototypes, and that ours have nothing of the kind."""
+"""The explained variance is 1 for scores that come from prototypes alone, and less for all others."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,17 @@ import torch
 import torch.nn.functional as F
 
 from scaleprotoseg.evaluation.bypass import explained_variance
-from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.inference import to_tensor
-from scaleprotoseg.model.prototypes import PrototypeHead
-from tests.evaluation.toys import Patches, grouped_network, in_two, patch_network
-from tests.toys import Toys
+from scaleprotoseg.inference.tiles import to_tensor
+from scaleprotoseg.model.heads.groups import GroupHead
+from scaleprotoseg.model.heads.prototypes import PrototypeHead
+from tests.builders.encoders import Patches
+from tests.builders.images import Toys
+from tests.builders.networks import grouped_network, patch_network
+from tests.builders.processes import in_two
 
 
 class Past(PrototypeHead):
-    """Adds a convolution of the pyramid to the scores."""
+    """A head that adds a convolution of the pyramid to the scores."""
 
     def forward(self, pyramid):
         output = super().forward(pyramid)
@@ -23,7 +25,7 @@ class Past(PrototypeHead):
 
 
 class Biased(GroupHead):
-    """Prefers a class wherever it looks."""
+    """A head that prefers one class everywhere."""
 
     def forward(self, pyramid):
         output = super().forward(pyramid)
@@ -63,7 +65,7 @@ def test_a_bypass_is_found_out(build, head):
 
 
 def test_prototypes_that_are_said_to_be_unused_are_left_out():
-    """A head that uses a prototype in secret, which has no weight."""
+    """A head that uses a prototype without a weight."""
 
     class Secret(PrototypeHead):
         def decide(self, similarities, distances=None):

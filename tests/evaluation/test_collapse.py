@@ -1,4 +1,4 @@
-"""Collapse that was made on purpose."""
+"""Duplicate, unused and dead units are found in networks that were made to have them."""
 
 import numpy as np
 import torch
@@ -9,9 +9,10 @@ from hypothesis.extra import numpy as arrays
 from scaleprotoseg.evaluation.ablation import ablate
 from scaleprotoseg.evaluation.collapse import Collapse, duplicates_of, find_collapse
 from scaleprotoseg.evaluation.overlap import score_overlap
-from scaleprotoseg.model.units import activations_of, units_of
-from tests.evaluation.toys import Patches, grouped_network, patch_network
-from tests.toys import Toys
+from scaleprotoseg.inference.units import activations_of, units_of
+from tests.builders.encoders import Patches
+from tests.builders.images import Toys
+from tests.builders.networks import grouped_network, patch_network
 
 
 def collapse_of(network, dataset):
@@ -36,7 +37,7 @@ def test_collapse_is_found():
     healthy = collapse_of(network, dataset)
     head, vectors = network.head, network.prototypes.vectors
     assert healthy.duplicates == ()
-    assert healthy.unused == tuple(i for i in range(12) if not any(row[i] for row in head.dense_weights())) != ()
+    assert healthy.unused == tuple(i for i in range(12) if not any(row[i] for row in head.unit_weights())) != ()
     first, second = pair_in_use(network)
     with torch.no_grad():
         vectors[second] = vectors[first]
@@ -45,7 +46,7 @@ def test_collapse_is_found():
     assert collapsed.duplicates == ((first, second),) and collapsed.unused == healthy.unused
     flips = ablate(network, dataset)[0].flips.tolist()
     assert collapsed.dead_groups == tuple(group for group in range(6) if flips[group] == 0) and flips[4] == 0
-    assert any(0 < share < 0.05 for share in flips)
+    assert any(0 < fraction < 0.05 for fraction in flips)
 
 
 def test_without_groups_none_is_dead():

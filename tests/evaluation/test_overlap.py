@@ -8,9 +8,10 @@ from hypothesis.extra import numpy as arrays
 
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.evaluation.overlap import QUANTILES, mean_overlap, pairwise_iou, score_overlap
-from scaleprotoseg.model.units import ROUNDING
-from tests.evaluation.toys import Given, groups_of, in_two, prototypes_of, sample_of
-from tests.toys import Toys
+from scaleprotoseg.inference.units import ROUNDING
+from tests.builders.images import Given, Toys, sample_of
+from tests.builders.processes import in_two
+from tests.builders.units import groups_of, prototypes_of
 
 CLASSES, SCALES = [0, 0, 0, 1, 1, 2], [0, 0, 1, 0, 1, 0]
 
@@ -83,7 +84,7 @@ def test_units_that_are_on_nowhere_or_have_no_partner_have_no_overlap():
     assert mean_overlap(overlaps[1], np.array([0])) == {"within_scale": [None] * 4, "across_scales": [None] * 4}
 
 
-def test_a_picture_in_which_both_units_are_on_nowhere_does_not_count():
+def test_an_image_in_which_both_units_are_on_nowhere_does_not_count():
     dataset = Toys(2)
     maps = {"toy-0": torch.ones(2, 4, 5), "toy-1": torch.rand(2, 4, 5)}
     (both,) = score_overlap(lambda sample, _: [maps[sample.name]], [groups_of([0, 0])], dataset)
@@ -92,7 +93,7 @@ def test_a_picture_in_which_both_units_are_on_nowhere_does_not_count():
     assert not np.isnan(both[:, 0, 1]).any()
 
 
-def test_pictures_without_labels_count_nothing():
+def test_images_without_labels_count_nothing():
     dataset = Given([sample_of(np.full((6, 7), VOID, np.uint8))])
     (overlap,) = score_overlap(lambda *_: [torch.rand(2, 3, 3)], [groups_of([0, 0])], dataset)
     assert np.isnan(overlap).all()

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.evaluation.purity import UNKNOWN, Purity, part_purity, score_purity
-from scaleprotoseg.model.inference import used_prototypes
-from tests.evaluation.toys import Given, PartToys, grouped_network, in_two, sample_of
-from tests.model.test_search import all_patches, small_network
-from tests.toys import Toys
+from tests.builders.images import Given, PartToys, Toys, sample_of
+from tests.builders.networks import grouped_network, small_network
+from tests.builders.processes import in_two
+from tests.builders.reference import all_patches
 
 PARTS_OF = {0: [], 1: [1, 2], 2: [3]}
 
@@ -24,7 +24,7 @@ def slow_purity(network, dataset, k):
     for image, cell, *_ in patches:
         grids[image] = max(grids.get(image, 0), cell + 1)
     classes, parts = [], []
-    for index in used_prototypes(network).tolist():
+    for index in network.prototype_head.used_prototypes().tolist():
         label = int(network.prototypes.prototype_class[index])
         best = {}
         for image, cell, where, distances, _ in patches:

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from scaleprotoseg.evaluation.receptive_field import receptive_fields
-from tests.evaluation.toys import Everything, Patches, patch_network
-from tests.model.test_search import small_network
+from tests.builders.encoders import Everything, Patches
+from tests.builders.networks import patch_network, small_network
 
 
 class Stack(nn.Module):
-    """Convolutions and poolings one after the other."""
+    """A sequence of convolutions and poolings."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def test_far_branches_are_found_beyond_the_padding():
     assert receptive_fields(network) == [(8 * cells,) * 2 for cells in (3, 37, 49, 181)]
 
 
-def test_the_smallest_reading_of_a_picture_reaches_furthest():
+def test_the_smallest_reading_of_an_image_reaches_furthest():
     (small, _), (large, _) = (receptive_fields(patch_network(Patches(), 6, scales=s))[0] for s in ((), (0.5,)))
     assert small == 24 and large > 48
 
@@ -70,7 +70,7 @@ def test_a_scale_without_weights_reads_nothing():
     assert receptive_fields(network) == [(24, 24), (0, 0)]
 
 
-def test_pooling_over_the_picture_has_no_end():
+def test_pooling_over_the_image_has_no_end():
     assert receptive_fields(patch_network(Everything(), 6)) == [(None, None)] * 2
 
 
@@ -78,13 +78,13 @@ def test_pooling_over_the_picture_has_no_end():
 def test_changing_a_pixel_outside_changes_nothing_and_at_the_edge_something():
     network = small_network().double()
     random = torch.Generator().manual_seed(1)
-    picture = torch.rand(1, 3, 32, 256, generator=random, dtype=torch.double)
+    image = torch.rand(1, 3, 32, 256, generator=random, dtype=torch.double)
     cells = []
     for column in range(256):
-        changed = picture.clone()
+        changed = image.clone()
         changed[..., column] += torch.randn(3, 32, generator=random)
         cells.append(network.pyramid_map(changed)[0, :, 2, 16])
-    changes = torch.stack(cells) != network.pyramid_map(picture)[0, :, 2, 16]
+    changes = torch.stack(cells) != network.pyramid_map(image)[0, :, 2, 16]
     for scale, (height, width) in enumerate(receptive_fields(network)):
         places = changes[:, scale * 8 : scale * 8 + 8].any(dim=1).nonzero().flatten().tolist()
         assert places[0] > 0 and places[-1] < 255 and height == width == places[-1] - places[0] + 1

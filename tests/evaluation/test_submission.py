@@ -1,4 +1,4 @@
-"""Test-set masks as the benchmark servers take them."""
+"""Masks of a test set in the format of the benchmark servers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.submission import write_submission
-from scaleprotoseg.model.inference import class_map, logits_of
-from tests.model.test_search import small_network
-from tests.toys import Toys
+from scaleprotoseg.inference.prediction import class_map, logits_of
+from tests.builders.images import Toys
+from tests.builders.networks import small_network
 
 RAW = LabelTable.from_json(
     {"classes": [{"name": "ground", "id": 7}, {"name": "disc", "id": 11}, {"name": "bar", "id": 33}]}
@@ -23,7 +23,7 @@ RAW = LabelTable.from_json(
 
 
 class TestSet(Toys):
-    """Pictures without labels, whose classes have ids of their own."""
+    """Images without labels, of classes with their own ids in submissions."""
 
     __test__ = False
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from scaleprotoseg.explanation import report
-from scaleprotoseg.explanation.cards import class_cards
+from scaleprotoseg.explanation import report_examples
+from scaleprotoseg.explanation.class_cards import class_cards
+from scaleprotoseg.explanation.decomposition import decompose
 from scaleprotoseg.explanation.report import write_report
+from scaleprotoseg.model.network import Network
 from tests.explanation import toy
 
 METRICS: dict[str, Any] = {
@@ -37,7 +39,7 @@ METRICS: dict[str, Any] = {
 
 
 def words(path: Path) -> str:
-    """What a person reads, without the markup."""
+    """Text of a page, without the markup."""
     body = path.read_text(encoding="utf-8").split("<body>")[1]
     body = re.sub(r"<script.*?</script>", "", body, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
@@ -57,14 +59,14 @@ def test_metrics_are_shown_as_measured(path: Path) -> None:
     assert "Patches per group 2.25" in text
     assert "Consistency not measured" in text
     assert "Stability 50.0 %" in text
-    assert "Measured on <b>data</b>, split val, 7 pictures; seed 3." in text
+    assert "Measured on <b>data</b>, split val, 7 images; seed 3." in text
     assert "prototypes, 0.8 0.123 prototypes, 0.9 not measured" in text
     assert re.search(r"plain not measured", text)
     assert 'aria-valuenow="20.0"' in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("metrics", [None, {}, dict.fromkeys(METRICS)])
-def test_without_metrics_nothing_is_made_up(path: Path, metrics: dict[str, Any] | None) -> None:
+def test_missing_metrics_are_shown_as_not_measured(path: Path, metrics: dict[str, Any] | None) -> None:
     model = toy.network()
     write_report(model, path, metrics, [])
     text = words(path)
@@ -75,40 +77,46 @@ def test_without_metrics_nothing_is_made_up(path: Path, metrics: dict[str, Any] 
 
 def test_every_group_shows_its_prototypes_at_their_scales(path: Path) -> None:
     model = toy.network()
-    page = model.explain(toy.drawn())
-    cards = class_cards(page)
+    model_terms = decompose(model, toy.drawn())
+    cards = class_cards(model_terms)
     assert [card.name for card in cards] == list(toy.HOSTILE)
-    weights = torch.zeros_like(page.weights)
+    weights = torch.zeros_like(model_terms.weights)
     unit = 0
     for card in cards:
         for row in card.rows:
-            assert row.weight == pytest.approx(float(page.classifier[card.index, unit]))
+            assert row.weight == pytest.approx(float(model_terms.classifier[card.index, unit]))
             for scale, uses in enumerate(row.scales):
                 for use in uses:
-                    assert int(page.prototype_scale[use.prototype]) == scale
+                    assert int(model_terms.prototype_scale[use.prototype]) == scale
                     weights[unit, use.prototype] = use.weight
-                    sharing = [other for other in range(len(page.weights)) if page.weights[other, use.prototype]]
-                    assert len(use.also) == len(sharing) - 1
+                    sharing = [
+                        other for other in range(len(model_terms.weights)) if model_terms.weights[other, use.prototype]
+                    ]
+                    assert len(use.also_in) == len(sharing) - 1
             unit += 1
-        assert card.foreign == int((page.unit_class != card.index).sum())
-        foreign = page.classifier[card.index][page.unit_class != card.index].abs()
-        assert [abs(push.weight) for push in card.pushes] == pytest.approx(
+        assert card.foreign_units == int((model_terms.unit_class != card.index).sum())
+        foreign = model_terms.classifier[card.index][model_terms.unit_class != card.index].abs()
+        assert [abs(other.weight) for other in card.foreign] == pytest.approx(
             foreign.sort(descending=True).values[:5].tolist()
         )
     assert cards[0].negligible == 1
-    torch.testing.assert_close(weights, page.weights, rtol=0, atol=0)
+    torch.testing.assert_close(weights, model_terms.weights, rtol=0, atol=0)
     write_report(model, path, None, [])
-    assert path.read_text(encoding="utf-8").count("#0: source unknown") == int((page.weights[:, 0] > 0).sum())
+    assert path.read_text(encoding="utf-8").count("#0: source unknown") == int((model_terms.weights[:, 0] > 0).sum())
 
 
 def test_without_groups_a_class_is_one_row_of_prototypes(path: Path) -> None:
     model = toy.network(grouped=False)
-    page = model.explain(toy.drawn())
-    for card in class_cards(page):
+    model_terms = decompose(model, toy.drawn())
+    for card in class_cards(model_terms):
         (row,) = card.rows
         uses = [use for uses in row.scales for use in uses]
-        assert sorted(use.prototype for use in uses) == (page.unit_class == card.index).nonzero().flatten().tolist()
-        assert all(use.weight == pytest.approx(float(page.classifier[card.index, use.prototype])) for use in uses)
+        assert (
+            sorted(use.prototype for use in uses) == (model_terms.unit_class == card.index).nonzero().flatten().tolist()
+        )
+        assert all(
+            use.weight == pytest.approx(float(model_terms.classifier[card.index, use.prototype])) for use in uses
+        )
     write_report(model, path, None, [toy.sample()])
     assert "Patches per group" not in words(path)
 
@@ -116,34 +124,34 @@ def test_without_groups_a_class_is_one_row_of_prototypes(path: Path) -> None:
 def test_a_black_box_gets_its_metrics_and_examples_but_no_explanations(path: Path) -> None:
     write_report(toy.network(black_box=True), path, METRICS, [toy.sample()])
     text = words(path)
-    assert "it cannot say why" in text
-    assert "of the labelled pixels are right" in text
+    assert "its decisions cannot be explained" in text
+    assert "of the labeled pixels are correct" in text
     assert 'id="data"' not in path.read_text(encoding="utf-8")
 
 
-def test_examples_show_how_much_is_right(path: Path) -> None:
+def test_examples_show_their_accuracy(path: Path) -> None:
     model, sample = toy.network(), toy.sample()
-    prediction = model.explain(sample.image).prediction
+    prediction = decompose(model, sample.image).prediction
     assert sample.mask is not None
     right = 100 * (prediction == sample.mask)[5:].mean()
-    write_report(model, path, None, [sample, toy.sample("unlabelled", 1, labelled=False)])
+    write_report(model, path, None, [sample, toy.sample("unlabeled", 1, labeled=False)])
     text = words(path)
-    assert f"{right:.1f} % of the labelled pixels are right" in text
-    assert text.count("of the labelled pixels are right") == 1
+    assert f"{right:.1f} % of the labeled pixels are correct" in text
+    assert text.count("of the labeled pixels are correct") == 1
     assert text.count("Wrong pixels") == 1
 
 
-def test_examples_beyond_the_room_for_maps_are_shown_without_explanation(
+def test_examples_whose_maps_are_too_large_are_shown_without_explanation(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MAP_BYTES", 1)
+    monkeypatch.setattr(report_examples, "MAP_BYTES", 1)
     write_report(toy.network(), path, None, [toy.sample("first"), toy.sample("second", 1)])
     text = path.read_text(encoding="utf-8")
     assert text.count('class="view"') == 1
     assert text.count('class="example"') == 2
     found = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
     assert found
-    assert len(json.loads(found[1])["pictures"]) == 1
+    assert len(json.loads(found[1])["images"]) == 1
 
 
 def test_names_are_escaped_everywhere(path: Path) -> None:
@@ -153,3 +161,39 @@ def test_names_are_escaped_everywhere(path: Path) -> None:
         assert name not in text
     assert text.count("<script") == 2
     assert toy.HOSTILE[0] in words(path)
+
+
+BLACK_BOX: dict[str, Any] = {
+    "phase": "warm-up <i>",
+    "miou": 0.5,
+    "pixel_accuracy": 0.9,
+    "iou": {name: None if index == 3 else 0.2 * (index + 1) for index, name in enumerate(toy.HOSTILE)},
+}
+
+
+@pytest.mark.parametrize("network", [toy.network(), toy.network(black_box=True)], ids=["prototypes", "black box"])
+def test_the_black_box_is_shown_beside_the_model(path: Path, network: Network) -> None:
+    write_report(network, str(path), METRICS | {"black_box": BLACK_BOX}, [])
+    text = words(path)
+    assert "Black box (phase warm-up <i>): mean IoU 50.0 %, pixel accuracy 90.0 %." in text
+    assert "This model: mean IoU 43.2 %, pixel accuracy 87.6 %." in text
+    assert "It keeps 86.4 % of the black box's mean IoU." in text
+    assert "Class IoU Black box Bar" in text
+    assert "{{ 7 * 7 }} 30.0 % 60.0 % plain not measured not measured" in text
+    assert "<i>" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("black_box", [{}, None])
+def test_without_a_black_box_there_is_no_comparison(path: Path, black_box: dict[str, Any] | None) -> None:
+    write_report(toy.network(), path, METRICS | {"black_box": black_box}, [])
+    assert "Class IoU Bar" in words(path)
+    assert "lack box" not in words(path)
+
+
+@pytest.mark.parametrize(
+    ("ours", "box"), [({}, BLACK_BOX), (METRICS, dict.fromkeys(BLACK_BOX)), (METRICS, BLACK_BOX | {"miou": 0.0})]
+)
+def test_nothing_is_kept_of_what_was_not_measured(path: Path, ours: dict[str, Any], box: dict[str, Any]) -> None:
+    write_report(toy.network(), path, ours | {"black_box": box}, [])
+    assert "It keeps" not in words(path)
+    assert "Class IoU Black box Bar" in words(path)

@@ -1,6 +1,8 @@
-"""A small network with every part a page shows, at no cost: random weights, drawn pictures."""
+"""A small network with everything that a page shows: random weights, random images."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,9 +11,9 @@ from PIL import Image
 from scaleprotoseg.data.dataset import Sample
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
-from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.model.heads.groups import GroupHead
+from scaleprotoseg.model.heads.prototypes import PrototypeHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeHead
 from scaleprotoseg.model.source import Source, context_window, crop_png, patch_box
 
 HOSTILE = ("<script>alert(1)</script>", "\"&'</style><img src=x onerror=alert(2)>", "{{ 7 * 7 }}", "plain")
@@ -21,15 +23,15 @@ SIZE = (92, 70)
 
 
 def drawn(seed: int = 0, size: tuple[int, int] = SIZE) -> Image.Image:
-    """A colourful picture with large shapes and noise."""
+    """A colorful image with large shapes and noise."""
     rng = np.random.default_rng(seed)
     shapes = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)).resize(size, Image.Resampling.NEAREST)
     noise = rng.integers(-12, 12, (size[1], size[0], 3))
     return Image.fromarray((np.asarray(shapes).astype(int) + noise).clip(0, 255).astype(np.uint8))
 
 
-def table() -> LabelTable:
-    return LabelTable.from_json({"classes": list(HOSTILE)})
+def table(names: Sequence[str] = HOSTILE) -> LabelTable:
+    return LabelTable.from_json({"classes": list(names)})
 
 
 def source(seed: int, dilation: int) -> Source:
@@ -40,7 +42,7 @@ def source(seed: int, dilation: int) -> Source:
 
 
 def network(grouped: bool = True, black_box: bool = False) -> Network:
-    """Four hostile classes, three scales, two prototypes a class and scale, one of them without a source."""
+    """Four classes with hostile names, three scales, two prototypes per class and scale, one without a source."""
     torch.manual_seed(0)
     config = NetworkConfig(
         EncoderConfig("resnet10t", stage=2),
@@ -69,8 +71,8 @@ def network(grouped: bool = True, black_box: bool = False) -> Network:
     return model
 
 
-def sample(name: str = FILE, seed: int = 0, labelled: bool = True) -> Sample:
+def sample(name: str = FILE, seed: int = 0, labeled: bool = True) -> Sample:
     rng = np.random.default_rng(seed)
     mask = rng.integers(0, 4, SIZE[::-1]).astype(np.uint8)
     mask[:5] = VOID
-    return Sample(name, drawn(seed), mask if labelled else None)
+    return Sample(name, drawn(seed), mask if labeled else None)

@@ -1,4 +1,4 @@
-"""Encoders that are not timm's own, against plain networks written here."""
+"""U-Net, Caffe ResNets and pretrained weights, against plain networks and the published one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, InputConfig, NetworkConfig, PyramidConfig
-from scaleprotoseg.model.encoder import Encoder
+from scaleprotoseg.model.encoders.encoder import Encoder
 from scaleprotoseg.model.network import Network
-from tests.golden import Golden
+from tests.builders.golden import Golden
 
 CAFFE = EncoderConfig("caffe_resnet101", blocks=(1, 1, 1, 1))
 
 
 def randomise(module: nn.Module) -> nn.Module:
-    """Batch statistics as different from the start as those of a trained network."""
+    """Give batch norms statistics that differ from the initial ones as much as those of a trained network."""
     torch.manual_seed(0)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -31,7 +31,7 @@ def randomise(module: nn.Module) -> nn.Module:
 
 
 def plain_unet(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """A U-Net as a picture of one is drawn, with the weights of ours."""
+    """A U-Net as its figure in the paper shows it, with the weights of ours."""
 
     def block(layers, x):
         for convolution, norm in ((layers[0], layers[1]), (layers[3], layers[4])):
@@ -101,7 +101,7 @@ def test_pretrained_weights_come_from_timm(name, channels, monkeypatch):
         if key != first or channels == 3:
             assert torch.equal(value, stored[key]), key
     assert own[first].shape[1] == channels
-    if channels == 5:  # timm repeats the three filters, and makes them weaker by as much as there are more.
+    if channels == 5:  # timm repeats the three filters and scales them down.
         repeated = stored[first][:, [0, 1, 2, 0, 1]] * (3 / 5)
         torch.testing.assert_close(own[first], repeated)
 
@@ -111,7 +111,7 @@ def test_weights_that_cannot_be_had(monkeypatch):
         raise OSError("no route to host\nat all")
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
-    with pytest.raises(UserError, match=r"weights of resnet10t cannot be fetched \(no route to host\); connect"):
+    with pytest.raises(UserError, match=r"weights of resnet10t cannot be downloaded \(no route to host\); connect"):
         Encoder(EncoderConfig("resnet10t", pretrained=True))
     with pytest.raises(UserError, match="unet has no pretrained weights"):
         Encoder(EncoderConfig("unet", pretrained=True))
@@ -172,9 +172,9 @@ def test_multi_input(golden):
     golden.check(output.logits, "multi_input.logits")
 
 
-def test_training_learns_from_every_reading_of_a_picture(golden):
+def test_training_learns_from_every_reading_of_an_image(golden):
     network = golden_network(golden, scales=(0.5, 0.75))
-    one, half, three_quarters, largest = network.readings(torch.rand(1, 3, 64, 96))
+    one, half, three_quarters, largest = network.pyramid_maps(network.features(torch.rand(1, 3, 64, 96)))
     sizes = [tuple(maps.shape[-2:]) for maps in (one, half, three_quarters, largest)]
     assert sizes == [(9, 13), (5, 7), (7, 10), (9, 13)]
     upsampled = F.interpolate(half, size=(9, 13), mode="bilinear")

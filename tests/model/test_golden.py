@@ -1,16 +1,20 @@
-"""Our arithmetic against numbers recorded from the published implementation."""
+"""Heads, losses and projection against numbers recorded from the published implementation."""
 
 import torch
 from PIL import Image
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.inference.nearest_patches import nearest_patches
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
-from scaleprotoseg.model.groups import GroupHead, project_to_simplex
+from scaleprotoseg.model.heads.groups import GroupHead, project_to_simplex
+from scaleprotoseg.model.heads.prototypes import PrototypeHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeHead, PrototypeLayer
-from scaleprotoseg.model.search import nearest_patches
-from scaleprotoseg.training.losses import Diversity, OwnPrototypes, cross_entropy, foreign_l1, group_entropy
+from scaleprotoseg.model.prototypes import PrototypeLayer
+from scaleprotoseg.training.losses.class_cells import OwnPrototypes
+from scaleprotoseg.training.losses.diversity import Diversity
+from scaleprotoseg.training.losses.segmentation import cross_entropy
+from scaleprotoseg.training.losses.weights import foreign_l1, group_entropy
 
 
 def stage1(golden) -> PrototypeHead:
@@ -67,8 +71,8 @@ def test_simplex_projection(golden):
     golden.check(project_to_simplex(golden["simplex.in"]), "simplex.out")
 
 
-class StoredPictures(SegmentationDataset):
-    """Two pictures whose pyramid maps are stored; only their masks count."""
+class StoredImages(SegmentationDataset):
+    """Two images whose pyramid maps are stored; only their masks count."""
 
     def __init__(self, golden, labels):
         self.name, self.split, self.labels = "stored", "train", labels
@@ -84,21 +88,21 @@ class StoredPictures(SegmentationDataset):
 
 
 def test_projection_finds_the_same_patches(golden):
-    """The streaming search over the two stored pyramid maps, against the smallest of the stored distances."""
+    """The streaming search over the two stored pyramid maps finds the smallest of the stored distances."""
     labels = LabelTable.from_json({"classes": list("abcde")})
     config = NetworkConfig(EncoderConfig("resnet10t", stage=1), PyramidConfig(), HeadConfig(prototypes=3))
     network = Network(config, labels).eval()
     network.replace_head(stage1(golden), [None] * 60)
     maps = iter(golden["stage1.pyramid"])
     network.pyramid_map = lambda _: next(maps)[None]
-    nearest = nearest_patches(network, StoredPictures(golden, labels))
+    nearest = nearest_patches(network, StoredImages(golden, labels))
     found = 0
     for index, label in enumerate(network.head.prototypes.prototype_class.tolist()):
         allowed = golden["stage1.distances"][:, index].masked_fill(golden.labels != label, torch.inf).flatten()
         if allowed.isinf().all():
             assert nearest.image[index, 0] == -1
             continue
-        picture, cell = divmod(int(allowed.argmin()), golden.labels[0].numel())
-        assert (nearest.image[index, 0], nearest.cell[index, 0]) == (picture, cell)
+        image, cell = divmod(int(allowed.argmin()), golden.labels[0].numel())
+        assert (nearest.image[index, 0], nearest.cell[index, 0]) == (image, cell)
         found += 1
     assert found > 30

@@ -1,50 +1,50 @@
-"""The curriculum: what each phase may change, and that a cut-off run ends as an uncut one."""
+"""The curriculum: each phase changes only what it trains, and a resumed run ends like an uninterrupted one."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from jsonargparse import ArgumentParser
+from torch import Tensor
 
-import scaleprotoseg.training.curriculum as curriculum
-import scaleprotoseg.training.module as module
 from scaleprotoseg.data.labels import LabelTable
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.part_masks import part_mask
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.groups import GroupHead
+from scaleprotoseg.formats.bundle import save
+from scaleprotoseg.model.heads.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import require_parts, require_teacher, run_phases, start
-from scaleprotoseg.training.losses import OwnPrototypes, Pointing, distillation
+from scaleprotoseg.training.curriculum import check_parts, check_teacher, run_phases, start
+from scaleprotoseg.training.fit_module import FitModule
+from scaleprotoseg.training.losses.class_cells import OwnPrototypes
+from scaleprotoseg.training.losses.pointing import Pointing
+from scaleprotoseg.training.losses.segmentation import distillation
+from scaleprotoseg.training.phases.project import Project
 from scaleprotoseg.training.pointing import part_of_prototypes
 from scaleprotoseg.training.recipe import Recipe
-from tests.evaluation.toys import PARTS, PartToys
-from tests.toys import Toys, recipe_values
-from tests.training.test_tied import latents_at_sources
-
-
-def make_recipe(**changes) -> Recipe:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe, "recipe")
-    return parser.instantiate(parser.parse_object({"recipe": recipe_values(**changes)})).recipe
+from scaleprotoseg.training.run_folder import RunFolder
+from tests.builders.images import PARTS, PartToys, Toys
+from tests.builders.recipes import make_recipe, recipe_values
+from tests.builders.reference import latents_at_sources
 
 
 class CutOffError(Exception):
     pass
 
 
-def trained(recipe, folder):
+def trained(recipe: Recipe, folder: Path) -> tuple[Network, dict[str, dict[str, Tensor]]]:
     dataset, states = PartToys(), {}
 
     def keep(name: str, network: Network) -> None:
         states[name] = {key: value.clone() for key, value in network.state_dict().items()}
 
-    network, done = start(recipe, dataset.labels, folder)
-    run_phases(network, done, recipe, dataset, folder, keep)
+    run = RunFolder(folder)
+    network, done = start(recipe, dataset.labels, run)
+    run_phases(network, done, recipe, dataset, run, keep)
     return network, states
 
 
@@ -75,23 +75,23 @@ def test_grouped_result_is_on_the_simplex_and_every_prototype_has_its_source(unc
 
 
 def cut_off(recipe, phase, step, folder, monkeypatch):
-    """Trains until a step of a phase, and no further."""
-    whole = module.FitModule.training_step
+    """Train until a step of a phase and stop there."""
+    whole = FitModule.training_step
 
     def fragile(self, batch, batch_index):
-        if self.phase == recipe.phases[phase] and self.trainer.global_step == step:
+        if self.settings == recipe.phases[phase] and self.trainer.global_step == step:
             raise CutOffError
         return whole(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.FitModule, "training_step", fragile)
+        patch.setattr(FitModule, "training_step", fragile)
         with pytest.raises(CutOffError):
             trained(recipe, folder)
     assert list(folder.glob("checkpoints/*-steps/last.ckpt"))
 
 
 def frozen_joint() -> dict:
-    """All phases, with an encoder that never learns."""
+    """All phases, with an encoder that is never trained."""
     phases = recipe_values()["phases"]
     joint = {**phases["joint"], "learning_rates": {"pyramid": 0.001, "prototypes": 0.01}, "encoder_norm": "frozen"}
     return {**phases, "joint": joint}
@@ -103,8 +103,8 @@ def test_a_random_encoder_that_never_learns_is_refused():
 
 
 def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch):
-    before, _ = start(make_recipe(), Toys().labels, tmp_path)
-    before.save_pretrained(tmp_path / "black-box")
+    before, _ = start(make_recipe(), Toys().labels, RunFolder(tmp_path))
+    save(before, tmp_path / "black-box")
     recipe = make_recipe(phases=frozen_joint(), warm_start=str(tmp_path / "black-box"))
     cut_off(recipe, "joint", 13, tmp_path, monkeypatch)
     network, _ = trained(recipe, tmp_path)
@@ -113,7 +113,7 @@ def test_a_frozen_encoder_stays_as_it_was_also_after_a_cut(tmp_path, monkeypatch
 
 
 def test_prototypes_learn_to_point_at_their_parts(tmp_path):
-    dataset, off = PartToys(), []
+    dataset, losses = PartToys(), []
     images = torch.stack([_pixels(sample) for sample in dataset])
     masks, parts = (
         torch.from_numpy(np.stack(maps))
@@ -131,24 +131,24 @@ def test_prototypes_learn_to_point_at_their_parts(tmp_path):
         with torch.no_grad():
             maps = network(images).similarities
         loss = Pointing(OwnPrototypes(layer.prototype_class, layer.prototype_scale, 3), part_of)
-        off.append(float(loss(maps, parts, resize_labels(masks, maps.shape[-2:]))))
-    assert off[1] < 0.7 * off[0], off
+        losses.append(float(loss(maps, parts, resize_labels(masks, maps.shape[-2:]))))
+    assert losses[1] < 0.7 * losses[0], losses
 
 
-def test_a_pupil_comes_nearer_to_its_teacher(tmp_path):
+def test_a_student_comes_nearer_to_its_teacher(tmp_path):
     torch.manual_seed(3)
-    teacher, _ = start(make_recipe(), Toys().labels, tmp_path)
+    teacher, _ = start(make_recipe(), Toys().labels, RunFolder(tmp_path))
     with torch.no_grad():
         teacher.head.classifier.normal_(std=3)
-    teacher.save_pretrained(tmp_path / "teacher")
+    save(teacher, tmp_path / "teacher")
     images = torch.stack([_pixels(sample) for sample in Toys()])
     gaps = []
     for weight in (0.0, 20.0):
         joint = {**frozen_joint()["joint"], "distillation": weight}
         recipe = make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / "teacher"))
-        pupil, _ = trained(recipe, tmp_path / f"pupil-{weight}")
+        student, _ = trained(recipe, tmp_path / f"student-{weight}")
         with torch.no_grad():
-            gaps.append(float(distillation(pupil(images).logits, teacher.eval()(images).logits)))
+            gaps.append(float(distillation(student(images).logits, teacher.eval()(images).logits)))
     assert gaps[1] < 0.8 * gaps[0]
 
 
@@ -157,22 +157,22 @@ def _pixels(sample):
 
 
 def test_what_nothing_can_be_learnt_from_is_refused_before_a_training(tmp_path):
-    other, _ = start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), tmp_path)
-    other.save_pretrained(tmp_path / "other")
-    same, _ = start(make_recipe(), Toys().labels, tmp_path)
-    same.save_pretrained(tmp_path / "same")
+    other, _ = start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), RunFolder(tmp_path))
+    save(other, tmp_path / "other")
+    same, _ = start(make_recipe(), Toys().labels, RunFolder(tmp_path))
+    save(same, tmp_path / "same")
     joint = {**frozen_joint()["joint"], "distillation": 1.0}
 
     def check(name, **changes):
         recipe = make_recipe(phases={"joint": joint}, warm_start=str(tmp_path / name))
-        require_teacher(replace(recipe, network=replace(recipe.network, **changes)), Toys())
+        check_teacher(replace(recipe, network=replace(recipe.network, **changes)), Toys())
 
     check("same")
-    with pytest.raises(UserError, match="other: has other classes than the data"):
+    with pytest.raises(UserError, match=r"other: cannot be the teacher, because its classes differ from the data's"):
         check("other")
-    with pytest.raises(UserError, match=r"reads pictures otherwise than network\.input says"):
+    with pytest.raises(UserError, match=r"same: cannot be the teacher, .* or its input from network\.input"):
         check("same", input=replace(same.config.input, size=24))
-    with pytest.raises(UserError, match=r"weights\.pth: distillation learns from a whole model"):
+    with pytest.raises(UserError, match=r"weights\.pth: distillation needs a whole model"):
         check("weights.pth")
 
 
@@ -183,16 +183,18 @@ def test_missing_parts_are_found_before_a_training():
     pointing = make_recipe(phases={"joint": {**joint, "pointing": 1.0}})
     for needs, recipe in {r"prune-by-parts in phases\.choice": chosen, r"pointing in phases\.joint": pointing}.items():
         for dataset in (Toys(), blank):
-            with pytest.raises(UserError, match=f"toys: no training picture .* part, for {needs}; say in data"):
-                require_parts(recipe, dataset)
-        require_parts(recipe, PartToys())
-        require_parts(make_recipe(phases={"joint": joint}), Toys())
+            with pytest.raises(
+                UserError, match=f"toys: no training image .* part, for {needs}; give the annotations in data"
+            ):
+                check_parts(recipe, dataset)
+        check_parts(recipe, PartToys())
+        check_parts(make_recipe(phases={"joint": joint}), Toys())
 
 
 def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monkeypatch):
     recipe = make_recipe()
     with monkeypatch.context() as patch:
-        patch.setattr(curriculum, "_reshape", lambda *_: (_ for _ in ()).throw(CutOffError))
+        patch.setattr(Project, "run", lambda *_: (_ for _ in ()).throw(CutOffError))
         with pytest.raises(CutOffError):
             trained(recipe, tmp_path)
     network, states = trained(recipe, tmp_path)
@@ -202,22 +204,22 @@ def test_a_run_cut_off_between_phases_ends_as_an_uncut_one(uncut, tmp_path, monk
 
 
 def test_a_run_is_not_taken_up_with_other_classes(tmp_path):
-    network, _ = start(make_recipe(), Toys().labels, tmp_path)
-    network.save_pretrained(tmp_path / "checkpoints" / "00")
+    network, _ = start(make_recipe(), Toys().labels, RunFolder(tmp_path))
+    save(network, tmp_path / "checkpoints" / "00")
     with pytest.raises(UserError, match="begun with other classes"):
-        start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), tmp_path)
+        start(make_recipe(), LabelTable.from_json({"classes": ["ground", "disc"]}), RunFolder(tmp_path))
 
 
 def test_a_fault_found_by_a_worker_is_one_line(tmp_path):
-    class Unlabelled(Toys):
+    class Unlabeled(Toys):
         def __getitem__(self, index):
             return replace(super().__getitem__(index), mask=None)
 
     values = recipe_values()
     recipe = make_recipe(data={**values["data"], "workers": 1})
-    network, done = start(recipe, Toys().labels, tmp_path)
+    network, done = start(recipe, Toys().labels, RunFolder(tmp_path))
     with pytest.raises(UserError) as error:
-        run_phases(network, done, recipe, Unlabelled(), tmp_path, lambda *_: None)
+        run_phases(network, done, recipe, Unlabeled(), RunFolder(tmp_path), lambda *_: None)
     assert str(error.value).startswith("toys: toy-") and "\n" not in str(error.value)
 
 
@@ -225,7 +227,7 @@ def test_an_interrupted_fit_is_an_interrupt(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.FitModule, "training_step", interrupted)
+    monkeypatch.setattr(FitModule, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trained(make_recipe(), tmp_path)
 
@@ -249,17 +251,17 @@ def test_same_seed_same_weights_other_seed_others(uncut, tmp_path):
 
 
 def tied_phases() -> dict:
-    """Twins in joint training, then tied prototypes and groups on a store."""
+    """Noisy copies in joint training, then tied prototypes and groups with a feature cache."""
     phases = recipe_values()["phases"]
-    twins = {"noise": 0.2, "invariance": 1.0, "redundancy": 0.5}
+    noise = {"noise": 0.2, "invariance": 1.0, "redundancy": 0.5}
     rates = {"pyramid": 0.01, "classifier": 0.01}
     return {
-        "joint": {**phases["joint"], "steps": 8, **twins},
+        "joint": {**phases["joint"], "steps": 8, **noise},
         "projection": {"do": "project"},
         "grouping": {"do": "group", "groups": 2},
-        "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, "pointing": 2.0, **twins},
+        "tied": {"steps": 8, "learning_rates": {**rates, "groups": 0.01}, "tied": True, "pointing": 2.0, **noise},
         "pruning": {"do": "prune"},
-        "last": {"steps": 8, "learning_rates": rates, "tied": True, "distillation": 1.0, "teacher": "joint", **twins},
+        "last": {"steps": 8, "learning_rates": rates, "tied": True, "distillation": 1.0, "teacher": "joint", **noise},
     }
 
 

@@ -1,4 +1,4 @@
-"""Pruning by neighbours against a plain look at every patch, and by parts against loops over pictures."""
+"""Pruning by neighbours against a search over all patches, and by parts against loops over images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.groups import GroupHead
-from scaleprotoseg.model.part_options import PartOptions
-from scaleprotoseg.model.parts import noise_of
-from scaleprotoseg.model.units import activations_of, units_of
+from scaleprotoseg.inference.alterations import noise_of
+from scaleprotoseg.inference.part_options import PartOptions
+from scaleprotoseg.inference.units import activations_of, units_of
+from scaleprotoseg.model.heads.groups import GroupHead
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.pruning import prune_by_neighbours, prune_by_parts
-from tests.evaluation.toys import PartToys
-from tests.model.test_parts import slow_hits
-from tests.model.test_search import all_patches, small_network
-from tests.toys import LABELS, Toys
+from tests.builders.images import LABELS, PartToys, Toys
+from tests.builders.networks import small_network
+from tests.builders.reference import all_patches, slow_hits
 
 
 @pytest.mark.parametrize("agreeing", [1, 2, 3])
@@ -28,8 +27,8 @@ def test_those_stay_whose_nearest_patches_are_of_their_class(agreeing):
     expected = []
     for index, label in enumerate(layer.prototype_class.tolist()):
         nearest = []
-        for picture in range(len(dataset)):
-            own = [(float(d[index]), cell, c) for image, cell, c, d, _ in patches if c != 255 and image == picture]
+        for number in range(len(dataset)):
+            own = [(float(d[index]), cell, c) for image, cell, c, d, _ in patches if c != 255 and image == number]
             nearest.append(min(own))
         if sum(c == label for *_, c in sorted(nearest)[:4]) >= agreeing:
             expected.append(index)
@@ -43,7 +42,7 @@ def test_those_stay_whose_nearest_patches_are_of_their_class(agreeing):
 
 def test_a_class_left_without_prototypes_is_named(caplog):
     network, dataset = small_network(), Toys(2)
-    with torch.no_grad():  # A class whose prototypes lie on patches of another
+    with torch.no_grad():  # The prototypes of one class lie on patches of another class.
         first = network.prototypes.prototype_class == 0
         project(other := small_network(), dataset)
         for scale in range(2):
@@ -86,15 +85,15 @@ def test_those_stay_that_point_at_one_part(agreement, grouped):
             for part, hit in before.items():
                 found.setdefault(part, []).append(hit and after[part])
     assert changed
-    shares = [max((sum(pictures) / len(pictures) for pictures in found.values()), default=None) for found in hits]
+    fractions = [max((sum(images) / len(images) for images in found.values()), default=None) for found in hits]
     expected = []
-    for index, (label, share) in enumerate(zip(classes, shares, strict=True)):
+    for index, (label, fraction) in enumerate(zip(classes, fractions, strict=True)):
         others = [
             (-other, place)
-            for place, (other, c) in enumerate(zip(shares, classes, strict=True))
+            for place, (other, c) in enumerate(zip(fractions, classes, strict=True))
             if c == label and other is not None
         ]
-        if share is None or share > agreement or min(others)[1] == index:
+        if fraction is None or fraction > agreement or min(others)[1] == index:
             expected.append(index)
     prune_by_parts(network, dataset, agreement)
     assert network.sources == [sources[index] for index in expected]
@@ -107,7 +106,7 @@ def test_of_equals_one_stays():
     network = small_network()
     project(network, PartToys(3))
     with torch.no_grad():
-        network.prototypes.vectors[:] = 0.5  # all alike
+        network.prototypes.vectors[:] = 0.5  # all equal
     prune_by_parts(network, PartToys(3), 0.999)
     counts = network.prototypes.prototype_class.bincount().tolist()
     assert counts[0] > 1 and counts[1:] == [1, 1]

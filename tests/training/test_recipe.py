@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from jsonargparse import ArgumentParser
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, InputConfig, PyramidConfig
-from scaleprotoseg.training.recipe import DataConfig, LossConfig, Phase, Recipe, StoreConfig
-from tests.toys import recipe_values
+from scaleprotoseg.training.config import DataConfig, LossConfig, StoreConfig
+from scaleprotoseg.training.recipe import KINDS, Recipe
+from tests.builders.recipes import make_recipe
 
 FIT = {"steps": 3, "learning_rates": {"encoder": 0.001}}
 PROJECT, GROUP = {"do": "project"}, {"do": "group"}
@@ -33,15 +33,18 @@ REFUSED = {
         {"phases": {"a": FIT, "b": PROJECT, "c": GROUP, "d": {"steps": 3, "learning_rates": {"prototypes": 0.1}}}},
         "phases.d: training prototypes after projection",
     ),
-    "twins without noise": (
+    "consistency without noise": (
         {"phases": {"a": {**FIT, "invariance": 1.0}}},
-        "phases.a: invariance and redundancy are about",
+        "phases.a: invariance and redundancy compare an image with its noisy copy",
     ),
-    "frame without patches": ({"phases": {"a": FIT, "b": {"do": "frame"}}}, "phases.b: frames show training patches"),
+    "frame without patches": (
+        {"phases": {"a": FIT, "b": {"do": "frame"}}},
+        "phases.b: a frame is measured around training patches",
+    ),
     "shown for another pyramid": ({"network": {"pyramid": {"shown": [1]}}}, "network.pyramid.shown has 1 values"),
     "nothing to point with": (
         {"phases": {"a": FIT, "b": {**FIT, "learning_rates": {"classifier": 0.1}, "pointing": 1.0}}},
-        "phases.b: pointing is about prototypes that move",
+        "phases.b: pointing has no effect unless encoder, pyramid or prototypes are trained",
     ),
     "a teacher of nothing": (
         {"phases": {"a": FIT, "b": {**FIT, "teacher": "a"}}},
@@ -51,17 +54,17 @@ REFUSED = {
         {"phases": {"a": {**FIT, "distillation": 1.0, "teacher": "b"}, "b": FIT}},
         "phases.a: its teacher 'b' is no earlier phase",
     ),
-    "nobody to learn from": (
+    "no teacher": (
         {"phases": {"a": {**FIT, "distillation": 1.0}}},
-        "phases.a: distillation needs a model to learn from",
+        "phases.a: distillation needs a teacher; name a model",
     ),
     "tied without patches": (
         {"phases": {"a": FIT, "b": {"steps": 3, "learning_rates": {"pyramid": 0.1}, "tied": True}}},
-        "phases.b: tied prototypes are training patches",
+        "phases.b: tied prototypes follow their training patches",
     ),
     "tied to a moving encoder": (
         {"phases": {"a": FIT, "b": PROJECT, "c": {**FIT, "tied": True}}},
-        "phases.c: tied prototypes are training patches",
+        "phases.c: tied prototypes follow their training patches",
     ),
     "negative views": ({"store": {"views": -1}}, "store is -1 views"),
     "no disk": ({"store": {"views": 1, "gib": 0.0}}, "views in 0.0 GiB"),
@@ -70,9 +73,9 @@ REFUSED = {
         {"phases": {"a": FIT, "b": {"do": "prune-by-neighbours", "neighbours": 2}}},
         "3 of 2 neighbours cannot agree",
     ),
-    "no share of pictures": (
+    "no fraction of images": (
         {"phases": {"a": FIT, "b": {"do": "prune-by-parts", "agreement": 1.0}}},
-        "phases.b: agreement is 1.0, a share of pictures",
+        "phases.b: agreement is 1.0, a fraction of images",
     ),
     "late pruning by neighbours": (
         {"phases": {"a": FIT, "b": GROUP, "c": {"do": "prune-by-neighbours"}}},
@@ -81,12 +84,12 @@ REFUSED = {
     "early pruning": ({"phases": {"a": FIT, "b": {"do": "prune"}}}, "nothing to prune"),
     "a projection with steps": (
         {"phases": {"a": FIT, "b": {**PROJECT, "steps": 3}}},
-        "phases.b: 'do: project' does not read steps",
+        "phases.b: 'do: project' has no key 'steps'",
     ),
-    "a fit with groups": ({"phases": {"a": {**FIT, "groups": 5}}}, "phases.a: 'do: fit' does not read groups"),
+    "a fit with groups": ({"phases": {"a": {**FIT, "groups": 5}}}, "phases.a: 'do: fit' has no key 'groups'"),
     "parts for a projection": (
         {"phases": {"a": FIT, "b": {**PROJECT, "pointing": 1.0}}},
-        "phases.b: 'do: project' does not read pointing",
+        "phases.b: 'do: project' has no key 'pointing'",
     ),
     "a negative loss": ({"phases": {"a": {**FIT, "diversity": -1.0}}}, "phases.a: diversity is -1.0"),
     "negative noise": ({"phases": {"a": {**FIT, "noise": -0.2}}}, "phases.a: noise is -0.2"),
@@ -117,23 +120,20 @@ REFUSED = {
 }
 
 
-def read(**changes) -> Recipe:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe, "recipe")
-    return parser.instantiate(parser.parse_object({"recipe": recipe_values(**changes)})).recipe
-
-
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused(name):
     changes, expected = REFUSED[name]
     with pytest.raises(UserError) as error:
-        read(**changes)
+        make_recipe(**changes)
     assert expected in str(error.value) and ";" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     "config",
-    [*(Recipe, DataConfig, LossConfig, StoreConfig, Phase), *(EncoderConfig, PyramidConfig, HeadConfig, InputConfig)],
+    [
+        *(Recipe, DataConfig, LossConfig, StoreConfig, *KINDS.values()),
+        *(EncoderConfig, PyramidConfig, HeadConfig, InputConfig),
+    ],
 )
 def test_every_key_stands_in_the_documentation(config):
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -142,5 +142,5 @@ def test_every_key_stands_in_the_documentation(config):
 
 
 def test_training_goes_on_between_two_projections():
-    recipe = read(phases={"a": FIT, "b": PROJECT, "c": FIT, "d": PROJECT, "e": GROUP})
+    recipe = make_recipe(phases={"a": FIT, "b": PROJECT, "c": FIT, "d": PROJECT, "e": GROUP})
     assert list(recipe.phases) == list("abcde")

@@ -1,4 +1,4 @@
-"""Tied prototypes are at every moment what the pyramid reads from their training patches."""
+"""Tied prototypes always equal the latent vectors of their training patches."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ import torch
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.training.projection import project
 from scaleprotoseg.training.tied import TiedPrototypes
-from tests.model.test_search import small_network
-from tests.toys import Toys
-
-
-def latents_at_sources(network, dataset):
-    """Where each prototype's patch lies in latent space, from the whole pyramid map of its picture."""
-    names, latents = dataset.sample_names, []
-    for source, scale in zip(network.sources, network.prototypes.prototype_scale.tolist(), strict=True):
-        image = torch.tensor(list(dataset[names.index(source.image)].image.tobytes())).view(1, 40, 48, 3) / 255
-        maps = torch.sigmoid(network.pyramid_map(image.permute(0, 3, 1, 2)))
-        latents.append(maps.chunk(network.pyramid.num_scales, dim=1)[scale][0, :, source.cell[0], source.cell[1]])
-    return torch.stack(latents)
+from tests.builders.images import Toys
+from tests.builders.networks import small_network
+from tests.builders.reference import latents_at_sources
 
 
 @pytest.mark.parametrize("fuse", ["keep", "sum"])
@@ -58,7 +49,7 @@ def test_a_prototype_without_a_patch_stays():
     assert not torch.allclose(tied()[0], network.prototypes.vectors[0])
 
 
-def test_other_pictures_are_refused():
+def test_other_images_are_refused():
     network = small_network()
     project(network, Toys(4))
     with pytest.raises(UserError, match="project again first"):

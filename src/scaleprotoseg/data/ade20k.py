@@ -1,4 +1,4 @@
-"""ADE20K in the form of the scene parsing benchmark, with 150 classes."""
+"""ADE20K in the version of the scene parsing benchmark, with 150 classes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _FOLDERS = {"train": "training", "val": "validation"}
 
 
 def ade20k(root: Path, split: str) -> PairedFiles:
-    """Opens one split of ADE20K SceneParse150.
+    """Open one split of ADE20K SceneParse150.
 
     Args:
-        root: The folder ``ADEChallengeData2016``, with ``images/`` and ``annotations/``.
-        split: ``train`` (20210 pictures) or ``val`` (2000).
+        root: Folder ``ADEChallengeData2016``, which holds ``images/`` and ``annotations/``.
+        split: ``train`` (20210 images) or ``val`` (2000 images).
 
     Raises:
-        UserError: If a folder is missing or pictures and masks do not match.
+        UserError: If a folder is missing or images and masks do not match.
     """
     images, masks = (
         require(
             root / kind / _FOLDERS[split],
-            "unpack ADEChallengeData2016.zip from the ADE20K Scene Parsing page and name its folder as the root",
+            "unpack ADEChallengeData2016.zip from the ADE20K Scene Parsing page and give its folder as the root",
         )
         for kind in ("images", "annotations")
     )

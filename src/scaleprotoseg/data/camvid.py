@@ -9,14 +9,14 @@ from scaleprotoseg.data.labels import packaged_table
 
 
 def camvid(root: Path, split: str) -> PairedFiles:
-    """Opens one split of CamVid.
+    """Open one split of CamVid.
 
     Args:
-        root: The folder that holds ``train/``, ``trainannot/`` and so on.
-        split: ``train`` (367 frames), ``val`` (101) or ``test`` (233).
+        root: Folder that holds ``train/``, ``trainannot/``, ``val/``, ``valannot/``, ``test/`` and ``testannot/``.
+        split: ``train`` (367 images), ``val`` (101 images) or ``test`` (233 images).
 
     Raises:
-        UserError: If a folder is missing or pictures and masks do not match.
+        UserError: If a folder is missing or images and masks do not match.
     """
     pairing = pair_folders(root / split, root / f"{split}annot")
     return whole_pairing("camvid", split, pairing, packaged_table("camvid"))

@@ -6,22 +6,23 @@ from pathlib import Path
 
 from scaleprotoseg.data.files import PairedFiles, pair_folders, require, whole_pairing
 from scaleprotoseg.data.labels import packaged_table
-from scaleprotoseg.data.parts import PanopticParts, find_part_masks
+from scaleprotoseg.data.panoptic_parts import PanopticParts, find_part_masks
 
 _PAGE = "from the Cityscapes download page"
-_PARTS = f"name the folder gtFinePanopticParts of gtFinePanopticParts_trainval.zip {_PAGE}"
+_PARTS = f"give the folder gtFinePanopticParts of gtFinePanopticParts_trainval.zip {_PAGE}"
 
 
 def cityscapes(root: Path, split: str, parts: Path | None = None) -> PairedFiles:
-    """Opens one split of Cityscapes.
+    """Open one split of Cityscapes.
 
     Args:
-        root: Holds ``leftImg8bit/`` and ``gtFine/``.
-        split: ``train`` (2975 pictures), ``val`` (500) or ``test`` (1525, without labels: its mask files are empty).
-        parts: The folder ``gtFinePanopticParts``, which has no test split; None for no parts.
+        root: Folder that holds ``leftImg8bit/`` and ``gtFine/``.
+        split: ``train`` (2975 images), ``val`` (500 images) or ``test`` (1525 images without labels, since the mask
+            files of this split are empty).
+        parts: Folder ``gtFinePanopticParts``, which has no test split; None to read no parts.
 
     Raises:
-        UserError: If a folder is missing or pictures, masks and parts do not match.
+        UserError: If a folder is missing or images, masks and part masks do not match.
     """
     images = require(root / "leftImg8bit" / split, f"unpack leftImg8bit_trainvaltest.zip {_PAGE} into {root}")
     masks = None

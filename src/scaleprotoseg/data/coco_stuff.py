@@ -1,4 +1,4 @@
-"""COCO-Stuff 164k: the pictures of COCO 2017 with things and stuff in one mask."""
+"""COCO-Stuff 164k: the images of COCO 2017, with things and stuff in one mask."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from scaleprotoseg.data.files import PairedFiles, on_disk, pair_folders, require
 from scaleprotoseg.data.labels import packaged_table
 
 MASK_FOLDERS = ("stuffthingmaps_trainval2017", "annotations", ".")
-"""Where the folders of the mask archive are unpacked to, below the root."""
+"""Folders below the root in which the contents of the mask archive may lie."""
 
 
 def coco_stuff(root: Path, split: str) -> PairedFiles:
-    """Opens one split of COCO-Stuff 164k.
+    """Open one split of COCO-Stuff 164k.
 
     Args:
-        root: Holds ``images/train2017``, ``images/val2017``, and the same two folders of masks in one of
-            :data:`MASK_FOLDERS`.
-        split: ``train`` (118287 pictures) or ``val`` (5000).
+        root: Folder that holds ``images/train2017`` and ``images/val2017``, and mask folders of the same names in one
+            of :data:`MASK_FOLDERS`.
+        split: ``train`` (118287 images) or ``val`` (5000 images).
 
     Raises:
-        UserError: If a folder is missing or pictures and masks do not match.
+        UserError: If a folder is missing or images and masks do not match.
     """
     folder = f"{split}2017"
     images = require(

@@ -1,4 +1,4 @@
-"""What every data set gives: samples with an image, its labels, and sometimes its parts."""
+"""The interface of all data sets: samples with an image and, where annotated, its class and part labels."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy.typing as npt
 from PIL import Image
 from torch.utils.data import Dataset
 
-from scaleprotoseg.data.bands import Bands, Pixels
+from scaleprotoseg.data.bands import Bands
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.data.pixels import Pixels
 from scaleprotoseg.errors import UserError
 
 
 @dataclass(frozen=True)
 class Keypoint:
-    """A part of which one point is known.
+    """An object part of which one point is annotated.
 
     Attributes:
-        part: Part id of the data set's :class:`PartTable`, from 1.
-        x: Pixels from the left edge of the picture as given, 0 to below its width.
-        y: Pixels from its upper edge, 0 to below its height.
+        part: Part id in the data set's :class:`PartTable`, from 1.
+        x: Distance in pixels from the left edge of the image at its original size, at least 0 and below its width.
+        y: Distance in pixels from the upper edge, at least 0 and below the height.
     """
 
     part: int
@@ -32,17 +33,17 @@ class Keypoint:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and what is known of it.
+    """One image and its annotations.
 
     Attributes:
-        name: Unique within its split (the file's stem).
-        image: The picture, mode RGB, at its own size.
-        mask: (H, W) train ids, ``VOID`` where unlabelled; None if the picture has no labels (test sets).
+        name: Name that is unique within the split (usually the path of the image file without its extension).
+        image: Image in mode RGB, at its original size.
+        mask: (H, W) train ids, ``VOID`` where unlabeled; None if the image has no labels (test sets).
         parts: (H, W) part ids of the data set's :class:`PartTable`, 0 = no part; None without part masks.
-        keypoints: The parts of which points are known, several of one part where there are several objects; None
-            without such labels.
-        bands: (H, W, N) values in 0-1 of a picture that has other bands than red, green and blue in 8 bits, of which
-            ``image`` is what people see; None for all others.
+        keypoints: Annotated points of parts, several for the same part if there are several objects; None if the image
+            has no such annotation.
+        bands: (H, W, N) values in 0-1 of an image with other bands than 8-bit red, green and blue, for which ``image``
+            is only a rendering; None for all other images.
     """
 
     name: str
@@ -54,17 +55,17 @@ class Sample:
 
     @property
     def pixels(self) -> Pixels:
-        """What a network reads."""
+        """Input of the network: the bands of the image if it has any, otherwise the RGB image."""
         return self.image if self.bands is None else self.bands
 
 
 @dataclass(frozen=True)
 class PartTable:
-    """The annotated parts of classes.
+    """The annotated object parts of a data set, each of which belongs to one class.
 
     Attributes:
-        names: Part names, unique within a class; part id = position + 1, for 0 means "no part".
-        classes: The class name each part belongs to.
+        names: Part names, unique within a class; the part id is the position + 1, since 0 means "no part".
+        classes: Name of the class that each part belongs to.
     """
 
     names: tuple[str, ...]
@@ -72,7 +73,7 @@ class PartTable:
 
     def __post_init__(self) -> None:
         if len(set(zip(self.classes, self.names, strict=True))) < len(self.names):
-            raise ValueError("part table: a class has two parts of one name; names must differ within a class")
+            raise ValueError("part table: a class has two parts of the same name; names must differ within a class")
 
 
 class SegmentationDataset(Dataset[Sample], ABC):
@@ -80,9 +81,9 @@ class SegmentationDataset(Dataset[Sample], ABC):
 
     Attributes:
         name: Name of the data set, as on the command line.
-        split: ``train``, ``val`` or ``test``.
-        labels: Its classes.
-        parts: Its parts, or None.
+        split: Name of the split, such as ``train``, ``val`` or ``test``.
+        labels: Table of the classes.
+        parts: Table of the object parts, or None if the data set has no part labels.
     """
 
     name: str
@@ -93,26 +94,31 @@ class SegmentationDataset(Dataset[Sample], ABC):
     @property
     @abstractmethod
     def sample_names(self) -> list[str]:
-        """Names of all samples, in order, without reading them."""
+        """Names of all samples, in order, without reading any sample."""
 
     def __len__(self) -> int:
         return len(self.sample_names)
 
+    def __repr__(self) -> str:
+        images = f"{len(self)} image{'' if len(self) == 1 else 's'}"
+        classes = f"{len(self.labels)} class{'' if len(self.labels) == 1 else 'es'}"
+        return f"<{type(self).__name__} {self.name}/{self.split}: {images}, {classes}>"
+
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
-        """Reads one sample.
+        """Read one sample.
 
         Raises:
-            UserError: If its files are unreadable, disagree in size, or hold values outside the label table.
+            UserError: If its files cannot be read, differ in size, or hold values that are not in the label table.
         """
 
 
 def require_mask(dataset: SegmentationDataset, sample: Sample) -> npt.NDArray[np.uint8]:
-    """The mask of a sample, for what cannot do without.
+    """Return the mask of a sample that must have one.
 
     Raises:
         UserError: If it has none.
     """
     if sample.mask is None:
-        raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with a mask for every picture")
+        raise UserError(f"{dataset.name}: {sample.name} has no mask; choose a split with a mask for every image")
     return sample.mask

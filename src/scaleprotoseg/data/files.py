@@ -1,4 +1,4 @@
-"""Data sets of picture files with mask files: pairing them by name, and reading one pair."""
+"""Data sets of image files with mask files: pairing the files by name, and reading one pair."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from scaleprotoseg.data.bands import Bands, as_image, read_pixels
+from scaleprotoseg.data.bands import Bands
 from scaleprotoseg.data.dataset import Keypoint, PartTable, Sample, SegmentationDataset
-from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_mask
+from scaleprotoseg.data.images import read_mask
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.data.pixels import IMAGE_SUFFIXES, as_image, read_pixels
 from scaleprotoseg.errors import UserError
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture file and its mask file (None: not labelled), under the name they share."""
+    """An image file and its mask file (None: not labeled), with the name that both share."""
 
     name: str
     image: Path
@@ -31,13 +32,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What two folders give when their files are matched by name.
+    """Result of matching the files of two folders by name.
 
     Attributes:
-        pairs: Every picture by name, sorted, with its mask if there is one.
-        unlabelled: For each name without the mask it should have, what is wrong and what to do.
-        orphans: For each mask without a picture, what is wrong and what to do.
-        faults: What else is wrong: folders that cannot be read, names that occur twice.
+        pairs: All images by name, sorted, each with its mask if there is one.
+        unlabelled: Error message for each name that lacks its mask.
+        orphans: Error message for each mask without an image.
+        faults: Error message for every other fault: folders that cannot be read, names that occur twice.
     """
 
     pairs: dict[str, Pair]
@@ -47,15 +48,15 @@ class Pairing:
 
 
 class AbsentSplitError(UserError):
-    """A split that is not on disk, as happens to those that are downloaded apart from the others."""
+    """Error about a split that is not on disk, which may be intended if it is downloaded separately."""
 
 
 class FaultyDataError(UserError):
-    """Files that do not fit together.
+    """Error about files of a data set that do not match.
 
     Attributes:
-        faults: Every fault, one line each; the message is the first.
-        usable: The data set of all samples that have their files, for looking further; None without known classes.
+        faults: All faults, one line each; the error message is the first.
+        usable: Data set of all samples that have their files, for further checks; None if the classes are unknown.
     """
 
     def __init__(self, faults: Sequence[str], usable: PairedFiles | None) -> None:
@@ -67,39 +68,43 @@ class FaultyDataError(UserError):
 
 @dataclass(frozen=True)
 class PartLabels:
-    """The parts of one picture, as :class:`~scaleprotoseg.data.dataset.Sample` gives them; None where not labelled."""
+    """Part labels of one image, as in :class:`~scaleprotoseg.data.dataset.Sample`; None where there are none."""
 
     mask: npt.NDArray[np.uint8] | None = None
     keypoints: tuple[Keypoint, ...] | None = None
 
 
 class PartSource(Protocol):
-    """Part labels that lie apart from pictures and masks.
+    """Part labels that are stored separately from images and masks.
 
     Attributes:
-        table: The parts.
+        table: Table of the parts.
     """
 
     table: PartTable
 
     def read(self, name: str, size: tuple[int, int]) -> PartLabels:
-        """The parts of the picture called ``name``, which is ``size`` = (width, height) pixels large.
+        """Read the part labels of one image.
+
+        Args:
+            name: Name of the image.
+            size: (width, height) of the image in pixels.
 
         Raises:
-            UserError: If they cannot be read or do not fit the picture.
+            UserError: If the labels cannot be read or do not match the image.
         """
 
 
 @dataclass
 class Inspection:
-    """One pair as far as it can be read.
+    """Contents of one pair, as far as they can be read.
 
     Attributes:
-        image: The picture, mode RGB; None if unreadable.
-        mask: (H, W) train ids; None if there are none or they cannot be used.
-        parts: Its parts, as far as there are any and they can be used.
-        bands: (H, W, N) values in 0-1 of a picture with other bands than red, green and blue.
-        faults: What is wrong, one line each.
+        image: Image in mode RGB; None if unreadable.
+        mask: (H, W) train ids; None if there is no mask or it cannot be used.
+        parts: Part labels, as far as there are any and they can be used.
+        bands: (H, W, N) values in 0-1 of an image with other bands than 8-bit red, green and blue; None for others.
+        faults: All faults, one line each.
     """
 
     image: Image.Image | None = None
@@ -110,15 +115,15 @@ class Inspection:
 
 
 class PairedFiles(SegmentationDataset):
-    """One split of a data set whose samples are a picture file and a mask file.
+    """One split of a data set whose samples are an image file and a mask file.
 
     Args:
         name: Name of the data set, as on the command line.
         split: Name of the split.
-        pairs: The samples.
-        labels: The classes.
-        read: Gives the raw (H, W) values of a mask file; they mean what ``labels`` says.
-        parts: Where the parts of the pictures are, if they have any.
+        pairs: Files of the samples.
+        labels: Table of the classes.
+        read: Function that reads the raw (H, W) values of a mask file, whose meaning ``labels`` defines.
+        parts: Source of the part labels, if there are any.
     """
 
     def __init__(
@@ -147,10 +152,10 @@ class PairedFiles(SegmentationDataset):
         return [printable_name(pair.name) for pair in self.pairs]
 
     def __getitem__(self, index: int) -> Sample:
-        """Reads one picture, its mask and its parts.
+        """Read one image with its mask and part labels.
 
         Raises:
-            UserError: If a file is unreadable, they differ in size, or the mask holds unknown values.
+            UserError: If a file cannot be read, the files differ in size, or the mask holds unknown values.
         """
         found = self.inspect(index)
         if found.image is None or found.faults:
@@ -159,7 +164,7 @@ class PairedFiles(SegmentationDataset):
         return Sample(name, found.image, found.mask, found.parts.mask, found.parts.keypoints, found.bands)
 
     def inspect(self, index: int) -> Inspection:
-        """Reads one pair and lists all that is wrong with it, instead of raising."""
+        """Read one pair and list all its faults, instead of raising the first."""
         pair = self.pairs[index]
         found = Inspection()
         try:
@@ -188,7 +193,7 @@ class PairedFiles(SegmentationDataset):
             size = f"{found.image.width}x{found.image.height}"
             found.faults.append(
                 f"{pair.image}: is {size} but its mask {mask} is {width}x{height}; "
-                "masks must match pixel by pixel, export one of them again"
+                "masks must match pixel by pixel, export one of the two again"
             )
         try:
             found.mask = self.labels.to_train_ids(raw)
@@ -197,56 +202,59 @@ class PairedFiles(SegmentationDataset):
 
 
 def pair_folders(images: Path, masks: Path | None, image_tail: str = "", mask_tail: str = "") -> Pairing:
-    """Matches the pictures of one folder with the masks of another by their path without tail and ending.
+    """Match the images of one folder with the masks of another by their path without tail and extension.
 
-    Sub-folders are looked through; hidden files and files that are no pictures are passed over. Nothing is opened.
+    Sub-folders are searched as well; hidden files and files that are not images are ignored. No file is opened.
 
     Args:
-        images: Holds the pictures.
-        masks: Holds the masks; None if the pictures have none.
-        image_tail: What the stem of every picture ends in, as ``_leftImg8bit`` of Cityscapes; other files are passed
-            over.
-        mask_tail: The same for masks.
+        images: Folder of the images.
+        masks: Folder of the masks; None if the images have none.
+        image_tail: Ending of the stem of every image, such as ``_leftImg8bit`` in Cityscapes; other files are ignored.
+        mask_tail: Ending of the stem of every mask.
     """
-    pictures, picture_faults = list_pictures(images, image_tail)
+    found, image_faults = list_images(images, image_tail)
     if masks is None:
-        return Pairing({name: Pair(name, path) for name, path in pictures.items()}, {}, [], picture_faults)
-    labelled, mask_faults = list_pictures(masks, mask_tail)
-    pairs = {name: Pair(name, path, labelled.get(name)) for name, path in pictures.items()}
-    if (picture_faults and not pictures) or (mask_faults and not labelled):
-        return Pairing(pairs, {}, [], picture_faults + mask_faults)  # One missing folder is one fault, not hundreds.
-    unlabelled = {
-        name: f"{pair.image}: has no mask; add {masks / name}{mask_tail}.png or take the image out"
+        return Pairing({name: Pair(name, path) for name, path in found.items()}, {}, [], image_faults)
+    labeled, mask_faults = list_images(masks, mask_tail)
+    pairs = {name: Pair(name, path, labeled.get(name)) for name, path in found.items()}
+    if (image_faults and not found) or (mask_faults and not labeled):
+        return Pairing(pairs, {}, [], image_faults + mask_faults)  # One missing folder is one fault, not hundreds.
+    unlabeled = {
+        name: f"{pair.image}: has no mask; add {masks / name}{mask_tail}.png or remove the image"
         for name, pair in pairs.items()
         if pair.mask is None
     }
-    ending = next((path.suffix for path in pictures.values()), ".jpg")
+    extension = next((path.suffix for path in found.values()), ".jpg")
     orphans = [
-        f"{path}: a mask without an image; add {images / name}{image_tail}{ending} or take the mask out"
-        for name, path in labelled.items()
-        if name not in pictures
+        f"{path}: is a mask without an image; add {images / name}{image_tail}{extension} or remove the mask"
+        for name, path in labeled.items()
+        if name not in found
     ]
-    return Pairing(pairs, unlabelled, orphans, picture_faults + mask_faults)
+    return Pairing(pairs, unlabeled, orphans, image_faults + mask_faults)
 
 
-def list_pictures(folder: Path, tail: str = "") -> tuple[dict[str, Path], list[str]]:
-    """All picture files under a folder whose stem ends in ``tail``.
+def list_images(folder: Path, tail: str = "") -> tuple[dict[str, Path], list[str]]:
+    """List all image files in a folder and its sub-folders.
+
+    Args:
+        folder: Folder to search.
+        tail: Ending of the stem of the files; other files are ignored.
 
     Returns:
-        The files, sorted by name; the name is the path below ``folder`` without tail and ending, with ``/`` between
-        folders, in one Unicode spelling (NFC) on every system. And what is wrong, one line each: an unreadable
-        folder, or two files of one name, of which the first is kept.
+        The files, sorted by name, and all faults, one line each. The name is the path below ``folder`` without tail and
+        extension, with ``/`` between folders, in the same Unicode form (NFC) on every system. Faults are unreadable
+        folders, and two files of the same name, of which the first is listed.
     """
     faults: list[str] = []
 
-    def refuse(error: OSError) -> None:
+    def report(error: OSError) -> None:
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             faults.append(f"{error.filename}: no such folder; create it or check the path")
         else:
             faults.append(f"{error.filename}: folder cannot be read ({error.strerror}); change its permissions")
 
     paths = []
-    for top, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+    for top, folders, names in os.walk(folder, onerror=report, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [
             Path(top, name)
@@ -266,38 +274,42 @@ def list_pictures(folder: Path, tail: str = "") -> tuple[dict[str, Path], list[s
 
 
 def normal_name(name: str) -> str:
-    """One Unicode spelling of a file name: some systems store accents apart from their letters."""
+    """Convert a file name to one Unicode form (NFC), since some systems store accents separately from letters."""
     return unicodedata.normalize("NFC", name)
 
 
 def printable_name(name: str) -> str:
-    """A file name as text: bytes that are no UTF-8, which some systems allow, become question marks."""
+    """Replace the bytes of a file name that are not UTF-8, which some systems allow, by replacement characters."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def printable(text: str) -> str:
-    """Text without what not every terminal can show: control characters, and bytes of names that are no UTF-8."""
+    """Replace characters that not every terminal can show: control characters, and bytes that are not UTF-8."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def on_disk(path: Path) -> bool:
-    """Whether there is such a folder or file.
+    """Return True if a folder or file exists.
 
     Raises:
-        UserError: If it may not be looked at.
+        UserError: If access to it is denied.
     """
     try:
         return path.exists()
     except PermissionError as error:
-        raise UserError(f"{path}: may not be looked at (permission denied); change its permissions") from error
+        raise UserError(f"{path}: cannot be accessed (permission denied); change its permissions") from error
 
 
 def require(path: Path, remedy: str) -> Path:
-    """A folder or file that a split cannot do without.
+    """Return the path of a folder or file that a split needs.
+
+    Args:
+        path: Folder or file.
+        remedy: End of the error message, which says what to do if it is missing.
 
     Raises:
-        AbsentSplitError: If there is none; ``remedy`` says what to do.
-        UserError: If it may not be looked at.
+        AbsentSplitError: If it does not exist.
+        UserError: If access to it is denied.
     """
     if not on_disk(path):
         raise AbsentSplitError(f"{path}: is missing; {remedy}")
@@ -307,7 +319,7 @@ def require(path: Path, remedy: str) -> Path:
 def whole_pairing(
     name: str, split: str, pairing: Pairing, labels: LabelTable, parts: PartSource | None = None
 ) -> PairedFiles:
-    """The data set in which every picture has the mask it should have, and every mask its picture.
+    """Return the data set of a pairing in which every image has its mask, and every mask its image.
 
     Raises:
         FaultyDataError: If files are missing or names occur twice.
@@ -318,10 +330,10 @@ def whole_pairing(
 
 
 def whole_or_error(dataset: PairedFiles, faults: Sequence[str]) -> PairedFiles:
-    """The data set if its files fit together.
+    """Return a data set that has samples and no faults.
 
     Raises:
-        FaultyDataError: If there are faults, or no samples.
+        FaultyDataError: If there are faults or no samples.
     """
     if not faults and not dataset.pairs:
         faults = [

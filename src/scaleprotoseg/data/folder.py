@@ -1,7 +1,8 @@
-"""A person's own folder: ``images/`` and ``masks/`` with files of the same names.
+"""Custom folders with the user's own data: ``images/`` and ``masks/`` with files of the same names.
 
-Its classes are those of ``classes.yaml`` in the folder, or else what the masks hold. Its splits are the lists
-``splits/train.txt``, ``splits/val.txt`` and ``splits/test.txt``, or else one image in five is for validation.
+The classes are those of ``classes.yaml`` in the folder or, without this file, the values found in the masks. The splits
+are listed in ``splits/train.txt``, ``splits/val.txt`` and ``splits/test.txt``; without lists, one image in five is used
+for validation.
 """
 
 from __future__ import annotations
@@ -16,36 +17,37 @@ from pathlib import Path
 import numpy as np
 
 from scaleprotoseg.data.files import FaultyDataError, Pair, PairedFiles, normal_name, pair_folders, whole_or_error
-from scaleprotoseg.data.images import IMAGE_SUFFIXES, read_mask_with_palette
+from scaleprotoseg.data.images import read_mask_with_palette
 from scaleprotoseg.data.labels import VOID, Color, LabelTable, distinct_color, read_table, unpack_color
+from scaleprotoseg.data.pixels import IMAGE_SUFFIXES
 from scaleprotoseg.errors import UserError
 
-VAL_SHARE = 0.2
-"""Share of the images that are for validation when no lists say otherwise."""
+VAL_FRACTION = 0.2
+"""Fraction of the images that are used for validation if the folder has no lists."""
 
 MAX_FOUND_COLORS = 64
-"""With more colours, colour-coded masks are taken to be blurred; ``classes.yaml`` must say which ones count."""
+"""Largest number of colors that become classes without ``classes.yaml``; masks with more are probably blurred."""
 
 MAX_FOUND_INDICES = 200
-"""With more values, index masks are taken to be grey pictures; ``classes.yaml`` must say which ones count."""
+"""Largest number of indices that become classes without ``classes.yaml``; masks with more are probably gray images."""
 
 
 def folder(root: Path, split: str) -> PairedFiles:
-    """Opens one split of a person's own folder.
+    """Open one split of a custom folder.
 
-    Pictures and masks may lie in sub-folders; what they share is the path without the ending. Pictures that
-    ``splits/test.txt`` lists need no mask.
+    Images and masks may lie in sub-folders; an image and its mask have the same path apart from the extension. Images
+    that are listed in ``splits/test.txt`` need no mask.
 
-    Without ``classes.yaml`` every value of the index masks, or every colour of the colour-coded masks, is a class,
-    the same in every split. The value 255 means "unlabelled", unless the masks hold only 0 and 255: then these are
-    background and foreground. Colours have no such exception: black is a class too.
+    Without ``classes.yaml``, every value of the index masks, or every color of the color masks, is a class, and all
+    splits have the same classes. The value 255 means "unlabeled", unless the masks hold only 0 and 255, which are then
+    background and foreground. Colors have no such exception: black is a class as well.
 
     Args:
-        root: The folder that holds ``images/`` and ``masks/``.
+        root: Folder that holds ``images/`` and ``masks/``.
         split: One of :func:`folder_splits`.
 
     Raises:
-        UserError: If folders, lists, files or classes are missing or do not fit together.
+        UserError: If folders, lists, files or classes are missing or do not match.
     """
     lists = _list_files(root)
     if split not in folder_splits(root):
@@ -58,12 +60,12 @@ def folder(root: Path, split: str) -> PairedFiles:
         if split != "test":
             faults += [pairing.unlabelled[name] for name in names if name in pairing.unlabelled]
     else:
-        names = _drawn_split(pairing.pairs, split)
+        names = _hashed_split(pairing.pairs, split)
         faults += [*pairing.unlabelled.values(), *pairing.orphans]
         if len(pairing.pairs) == 1 and split == "val":
-            faults.append(f"{root / 'images'}: a single image leaves none for validation; add more")
+            faults.append(f"{root / 'images'}: a single image leaves none for validation; add more images")
     pairs = [pairing.pairs[name] for name in names]
-    labels, label_faults = _labels(root, pairing.pairs.values())
+    labels, label_faults = _find_labels(root, pairing.pairs.values())
     faults += label_faults
     if labels is None:
         raise FaultyDataError(faults, None)
@@ -72,7 +74,7 @@ def folder(root: Path, split: str) -> PairedFiles:
 
 
 def folder_splits(root: Path) -> tuple[str, ...]:
-    """The splits of a person's own folder: those with a list, or ``train`` and ``val`` without any list."""
+    """Return the splits of a custom folder: those with a list, or ``train`` and ``val`` if it has no lists."""
     return tuple(_list_files(root)) or ("train", "val")
 
 
@@ -82,7 +84,7 @@ def _list_files(root: Path) -> dict[str, Path]:
 
 
 def _read_list(path: Path, known: Mapping[str, Pair]) -> tuple[list[str], list[str]]:
-    """The image names that a list holds, and what is wrong with its lines."""
+    """Return the image names in a list, and the faults of its lines."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +94,7 @@ def _read_list(path: Path, known: Mapping[str, Pair]) -> tuple[list[str], list[s
     for number, line in enumerate(lines, start=1):
         name = next((name for name in _spellings(line) if name in known), None)
         if name is None:
-            # Only now may "#" open a comment: a file may be called "#1.jpg".
+            # Comments are recognized only now, since an image may be called "#1.jpg".
             if line.strip() and not line.lstrip().startswith("#"):
                 faults.append(f"{path}, line {number}: no image is called {line.strip()!r}; correct or remove the line")
         elif name in names:
@@ -103,23 +105,23 @@ def _read_list(path: Path, known: Mapping[str, Pair]) -> tuple[list[str], list[s
 
 
 def _spellings(line: str) -> Iterable[str]:
-    """What a line of a list may mean, the most literal first: with its spaces, and with its ending."""
+    """Yield the names that a line may stand for, most literal first: spaces and extension may belong to the name."""
     for text in (normal_name(line), normal_name(line).strip()):
         yield text
-        stem, dot, ending = text.rpartition(".")
-        if dot and f".{ending.lower()}" in IMAGE_SUFFIXES:
+        stem, dot, extension = text.rpartition(".")
+        if dot and f".{extension.lower()}" in IMAGE_SUFFIXES:
             yield stem
 
 
-def _drawn_split(names: Iterable[str], split: str) -> list[str]:
-    """Draws by the hash of each name: the same on every machine, and few images change sides when some are added."""
+def _hashed_split(names: Iterable[str], split: str) -> list[str]:
+    """Split by a hash of the names: equal on every machine, and added images move few others to the other split."""
     ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
-    val = max(1, round(VAL_SHARE * len(ordered))) if len(ordered) > 1 else 0
+    val = max(1, round(VAL_FRACTION * len(ordered))) if len(ordered) > 1 else 0
     return sorted(ordered[:val] if split == "val" else ordered[val:])
 
 
-def _labels(root: Path, pairs: Iterable[Pair]) -> tuple[LabelTable | None, tuple[str, ...]]:
-    """The label table of ``classes.yaml`` or else of the masks; None if there is none, and what is wrong."""
+def _find_labels(root: Path, pairs: Iterable[Pair]) -> tuple[LabelTable | None, tuple[str, ...]]:
+    """Return the label table of ``classes.yaml`` or else of the masks (None if there is none), and all faults."""
     written = next((path for path in (root / "classes.yaml", root / "classes.yml") if path.is_file()), None)
     if written is not None:
         try:
@@ -127,16 +129,16 @@ def _labels(root: Path, pairs: Iterable[Pair]) -> tuple[LabelTable | None, tuple
         except UserError as error:
             return None, (str(error),)
     masks = tuple((pair.mask, *_stamp(pair.mask)) for pair in pairs if pair.mask is not None)
-    table, faults = _found_labels(masks)
+    table, faults = _labels_from_masks(masks)
     if table is None and not faults:
         return None, (
-            f"{root / 'masks'}: no mask holds a labelled pixel; label some, or write {root / 'classes.yaml'}",
+            f"{root / 'masks'}: no mask holds a labeled pixel; label some pixels, or write {root / 'classes.yaml'}",
         )
     return table, faults
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file: while they stay, what was found in it still holds."""
+    """Return size and modification time of a file; while both are unchanged, cached results remain valid."""
     try:
         status = path.stat()
     except OSError:
@@ -145,23 +147,23 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _found_labels(masks: tuple[tuple[Path, int, int], ...]) -> tuple[LabelTable | None, tuple[str, ...]]:
-    """Looks at all masks, once per process as long as they do not change."""
+def _labels_from_masks(masks: tuple[tuple[Path, int, int], ...]) -> tuple[LabelTable | None, tuple[str, ...]]:
+    """Derive a label table from the values of all masks; cached per process while the files do not change."""
     paths = [path for path, *_ in masks]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(pool.map(_values, paths))
+        contents = list(pool.map(_mask_values, paths))
     faults = []
     first: dict[int, tuple[Path, Color | None]] = {}
-    for path, look in zip(paths, looks, strict=True):
-        if isinstance(look, str):
-            faults.append(look)
+    for path, content in zip(paths, contents, strict=True):
+        if isinstance(content, str):
+            faults.append(content)
             continue
-        for value, color in look.items():
+        for value, color in content.items():
             before, expected = first.setdefault(value, (path, color))
             if color != expected:
                 faults.append(
-                    f"{path}: its palette gives index {value} another colour than {before}; "
-                    "save the masks in colour, or write classes.yaml if the index means one class all the same"
+                    f"{path}: its palette gives index {value} another color than {before}; "
+                    "save the masks as color images, or write classes.yaml if the index means the same class in all"
                 )
                 break
     colored = {value: path for value, (path, _) in first.items() if unpack_color(value) is not None}
@@ -169,12 +171,13 @@ def _found_labels(masks: tuple[tuple[Path, int, int], ...]) -> tuple[LabelTable 
     if colored and indexed:
         one, other = next(iter(colored.values())), next(iter(indexed.values()))
         faults.append(
-            f"{one}: a colour mask, but {other} is an index mask; save all masks one way or write classes.yaml"
+            f"{one}: is a color mask, but {other} is an index mask; "
+            "save all masks in the same way or write classes.yaml"
         )
     elif len(colored) > MAX_FOUND_COLORS or len(indexed) > MAX_FOUND_INDICES:
         faults.append(
             f"{paths[0].parent}: the masks hold {len(first)} different values, too many to be classes; "
-            "write classes.yaml with those that count, and check that the masks are not blurred"
+            "list the values of the classes in classes.yaml, and check that the masks are not blurred"
         )
     elif colored:
         return _color_table(sorted(colored)), tuple(faults)
@@ -183,13 +186,14 @@ def _found_labels(masks: tuple[tuple[Path, int, int], ...]) -> tuple[LabelTable 
     return None, tuple(faults)
 
 
-def _values(path: Path) -> dict[int, Color | None] | str:
-    """The values of a mask with the colours its palette gives them, or why it cannot be read."""
+def _mask_values(path: Path) -> dict[int, Color | None] | str:
+    """Return the values of a mask with their palette colors, or the error message if it cannot be read."""
     try:
         raw, palette = read_mask_with_palette(path)
     except UserError as error:
         return str(error)
-    values = np.unique(raw, return_counts=True)[0].tolist()  # Counting sorts, which is quicker than hashing here.
+    # With counts, NumPy finds the values by sorting, which is faster here than hashing.
+    values = np.unique(raw, return_counts=True)[0].tolist()
     return {value: palette[value] if value < len(palette) else None for value in values}
 
 

@@ -1,4 +1,4 @@
-"""Reading pictures and masks: every kind of file a person may bring, and one clear line where it cannot be read."""
+"""Reading image and mask files with Pillow; every failure is a one-line error that names the file."""
 
 from __future__ import annotations
 
@@ -13,79 +13,92 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scaleprotoseg.data.labels import INDEX_LIMIT, Color, pack_colors
 from scaleprotoseg.errors import UserError
 
-BANDS_SUFFIX = ".npy"
-"""Ending (lower case) of NumPy files, which hold bands; see :mod:`~scaleprotoseg.data.bands`."""
-
-_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-IMAGE_SUFFIXES = frozenset(_PICTURES | {BANDS_SUFFIX})
-"""Endings (lower case) of the files that count as pictures; others in a folder are not looked at."""
+PILLOW_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+"""File name extensions (lower case) of the formats that are read with Pillow."""
 
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
-_PACKED_GREY = {"L;2": 85, "L;4": 17}  # Pillow spreads 2- and 4-bit grey over 0-255; a mask needs the stored numbers.
+_PACKED_GRAY = {"L;2": 85, "L;4": 17}  # Pillow spreads 2- and 4-bit gray over 0-255; a mask needs the stored numbers.
 
 
 def read_image(path: Path) -> Image.Image:
-    """Reads a picture as a person sees it, in mode RGB.
+    """Read an image as image viewers show it, in mode RGB.
 
-    Grey, palette, CMYK and 1-bit pictures become RGB, 16-bit grey keeps its upper 8 bits (so a file gives the same
-    picture whatever its brightest pixel), transparent pixels show a white page, the camera's EXIF rotation is
-    applied, and an animation gives its first frame.
+    Gray, palette, CMYK and 1-bit images are converted to RGB. 16-bit gray keeps its upper 8 bits, so that the result
+    does not depend on the brightest pixel of the file. Transparent pixels are shown on white, the EXIF rotation is
+    applied, and of an animation the first frame is read.
 
     Args:
-        path: The picture file.
+        path: Image file.
 
     Returns:
-        The picture, fully decoded, mode RGB.
+        The image in mode RGB, fully decoded.
 
     Raises:
-        UserError: If the file is missing, truncated, not a picture, or has no fixed brightness range (32-bit).
+        UserError: If the file is missing, truncated or not an image, or if its brightness range is unknown (32-bit).
     """
-    return as_seen(_decode(path)[0], str(path))
+    return to_rgb(_decode(path)[0], str(path))
 
 
-def as_seen(image: Image.Image, name: str) -> Image.Image:
-    """A decoded, upright picture of any mode in RGB, as :func:`read_image` gives it.
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Convert a decoded, upright image of any mode to RGB, as :func:`read_image` does.
+
+    Args:
+        image: PIL image.
+        name: Start of the error message.
 
     Raises:
-        UserError: If it has no fixed brightness range (32-bit); ``name`` begins the message.
+        UserError: If the brightness range of the image is unknown (32-bit).
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in {"I", "F"}:
-        raise UserError(f"{name}: a 32-bit picture, whose brightness range is unknown; save it with 8 or 16 bits")
+        raise UserError(f"{name}: a 32-bit image, whose brightness range is unknown; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def read_mask(path: Path) -> npt.NDArray[np.integer[Any]]:
-    """Reads the raw values of a mask, without giving them a meaning.
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Return an image with its EXIF rotation applied, or as it is if its EXIF data is damaged."""
+    with suppress(Exception):
+        turned = ImageOps.exif_transpose(image)
+        turned.format = image.format  # Which to_rgb needs.
+        return turned
+    return image
 
-    Grey and 16-bit masks give their numbers, palette masks their indices (not the palette's colours), 1-bit masks
-    0 and 1; alpha is left out. A colour mask gives one packed number per pixel, as
-    :func:`~scaleprotoseg.data.labels.pack_colors` writes it, which no index can equal. EXIF rotation is applied, as
-    to pictures.
+
+def read_mask(path: Path) -> npt.NDArray[np.integer[Any]]:
+    """Read the raw values of a mask, which only a label table gives a meaning.
+
+    Gray and 16-bit masks give their numbers, palette masks their indices (not the colors of the palette), and 1-bit
+    masks 0 and 1; alpha is ignored. Color masks give one packed number per pixel, see
+    :func:`~scaleprotoseg.data.labels.pack_colors`, which differs from every index. The EXIF rotation is applied, as it
+    is for images.
 
     Args:
-        path: The mask file.
+        path: Mask file.
 
     Returns:
         (H, W) integers.
 
     Raises:
-        UserError: If the file is missing, truncated, not a picture, a JPEG, or holds fractions.
+        UserError: If the file is missing, truncated, not an image, a JPEG file, or holds floats.
     """
     return read_mask_with_palette(path)[0]
 
 
 def read_mask_with_palette(path: Path) -> tuple[npt.NDArray[np.integer[Any]], list[Color]]:
-    """Reads a mask as :func:`read_mask` does, and the (red, green, blue) of each index; empty without a palette."""
-    image, grey_step = _decode(path)
+    """Read a mask as :func:`read_mask` does, together with its palette.
+
+    Returns:
+        (H, W) integers, and the (red, green, blue) of each index; an empty list if the mask has no palette.
+    """
+    image, gray_step = _decode(path)
     if image.format in _LOSSY_FORMATS:
-        raise UserError(f"{path}: a JPEG, which blurs mask values; export the mask again as PNG")
+        raise UserError(f"{path}: a JPEG file, which blurs mask values; export the mask again as PNG")
     if image.mode == "F":
-        raise UserError(f"{path}: holds fractions; save the mask with whole numbers, as PNG")
+        raise UserError(f"{path}: holds floats; save the mask with whole numbers, as PNG")
     flat = (image.getpalette("RGB") or []) if image.mode in {"P", "PA"} else []
     palette = list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
     if image.mode in {"LA", "PA"}:
@@ -97,29 +110,29 @@ def read_mask_with_palette(path: Path) -> tuple[npt.NDArray[np.integer[Any]], li
         values = values.astype(np.uint8)
     if image.mode == "I" and not 0 <= values.min() <= values.max() < INDEX_LIMIT:
         raise UserError(f"{path}: holds mask values outside 0 to {INDEX_LIMIT - 1}; save it with smaller class ids")
-    return values // grey_step, palette
+    return values // gray_step, palette
 
 
 def _decode(path: Path) -> tuple[Image.Image, int]:
-    """The first frame, decoded and upright, and the factor its grey values were spread by."""
+    """Return the first frame, decoded and upright, and the factor by which Pillow has spread its gray values."""
     try:
         with Image.open(path) as image:
             rawmode = image.tile[0].args if image.tile else None
             image.load()
-            with suppress(Exception):  # As viewers do, take a picture with damaged camera data as it lies.
+            with suppress(Exception):  # Damaged EXIF data: leave the image as it is stored, as image viewers do.
                 ImageOps.exif_transpose(image, in_place=True)
-            return image, _PACKED_GREY.get(rawmode if isinstance(rawmode, str) else "", 1)
+            return image, _PACKED_GRAY.get(rawmode if isinstance(rawmode, str) else "", 1)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; check the path") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path}: a folder, not an image; name a file") from error
+        raise UserError(f"{path}: a folder, not an image; give a file") from error
     except PermissionError as error:
-        raise UserError(f"{path}: may not be read (permission denied); change its permissions") from error
+        raise UserError(f"{path}: cannot be read (permission denied); change its permissions") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not a readable image (unknown or damaged format); replace it") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: more pixels than can be read safely; cut it into smaller images") from error
-    except Exception as error:  # A damaged file can make Pillow's decoders raise nearly anything.
+        raise UserError(f"{path}: has more pixels than can be read safely; cut it into smaller images") from error
+    except Exception as error:  # A damaged file can make Pillow's decoders raise nearly any type.
         truncated = "truncated" in str(error).lower()
         reason = "truncated file" if truncated else str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path}: not a readable image ({reason}); replace it") from error

@@ -1,4 +1,4 @@
-"""ISBI 2012: 30 slices of neural tissue under the electron microscope, as two multi-page TIFF files."""
+"""ISBI 2012: 30 electron microscopy slices of neural tissue, in two multi-page TIFF files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scaleprotoseg.errors import UserError
 
 IMAGES, LABELS = "train-volume.tif", "train-labels.tif"
 SEED, VALIDATION = 42, 10
-"""The published split: ten slices drawn by NumPy's legacy generator with this seed are for validation."""
+"""The published split: ten slices, drawn by NumPy's legacy generator with this seed, are used for validation."""
 
 
 class IsbiEm(SegmentationDataset):
-    """One split of the labelled stack.
+    """One split of the labeled stack.
 
     Args:
-        root: The folder that holds ``train-volume.tif`` and ``train-labels.tif``.
-        split: ``train`` (two thirds of the slices) or ``val``.
+        root: Folder that holds ``train-volume.tif`` and ``train-labels.tif``.
+        split: ``train`` (20 of the 30 slices) or ``val`` (10 slices).
 
     Raises:
-        UserError: If a file is missing or unreadable, or the two do not have the same slices.
+        UserError: If a file is missing or unreadable, or the files differ in the number of slices.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -32,9 +32,9 @@ class IsbiEm(SegmentationDataset):
         self.split = split
         self.labels = packaged_table("isbi_em")
         self._images, self._masks = root / IMAGES, root / LABELS
-        slices, labelled = (_pages(path) for path in (self._images, self._masks))
-        if slices != labelled:
-            raise UserError(f"{self._masks}: has {labelled} slices, {IMAGES} {slices}; take both from one download")
+        slices, labeled = (_pages(path) for path in (self._images, self._masks))
+        if slices != labeled:
+            raise UserError(f"{self._masks}: has {labeled} slices but {IMAGES} has {slices}; download both again")
         if slices <= VALIDATION:
             raise UserError(f"{self._images}: has {slices} slices, not the 30 of the challenge; download it again")
         validation = np.random.RandomState(SEED).choice(slices, VALIDATION, replace=False)
@@ -43,14 +43,18 @@ class IsbiEm(SegmentationDataset):
 
     @property
     def sample_names(self) -> list[str]:
-        """``slice-00`` to ``slice-29``, those of this split."""
+        """Names ``slice-NN`` of the slices of this split, with NN from 00 to 29."""
         return [f"slice-{index:02d}" for index in self.slices]
 
     def __getitem__(self, index: int) -> Sample:
-        """Reads one slice and its labels."""
+        """Read one slice and its labels.
+
+        Raises:
+            UserError: If a slice is damaged, image and mask differ in size, or the mask holds unknown values.
+        """
         image, raw = (_page(path, self.slices[index]) for path in (self._images, self._masks))
         if image.size != raw.size:
-            raise UserError(f"{self._masks}: slices of another size than in {IMAGES}; take both from one download")
+            raise UserError(f"{self._masks}: has slices of another size than {IMAGES}; download both again")
         try:
             mask = self.labels.to_train_ids(np.asarray(raw.convert("L")))
         except UserError as error:
@@ -59,7 +63,7 @@ class IsbiEm(SegmentationDataset):
 
 
 def _pages(path: Path) -> int:
-    """Number of slices in a file."""
+    """Return the number of slices in a file."""
     try:
         with Image.open(path) as stack:
             return int(getattr(stack, "n_frames", 1))
@@ -77,5 +81,5 @@ def _page(path: Path, index: int) -> Image.Image:
         with Image.open(path) as stack:
             stack.seek(index)
             return stack.copy()
-    except Exception as error:  # A damaged file can make Pillow's decoders raise nearly anything.
+    except Exception as error:  # A damaged file can make Pillow's decoders raise nearly any type.
         raise UserError(f"{path}: slice {index} cannot be read ({error}); download the file again") from error

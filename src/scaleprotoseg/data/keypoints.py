@@ -1,4 +1,4 @@
-"""Parts as points: a JSON file that says where the eyes, knees, wheels of every object in every picture are."""
+"""Object parts as points: a JSON file with the positions of eyes, knees or wheels of the objects in each image."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ _EXAMPLE = (
     '{"IMAGE NAME": [{"class": "dog", "keypoints": {"nose": [X, Y], ...}}, ...], ...}}'
 )
 
-MOST = 255
-"""Parts that a mask can tell apart, in 8 bits beside 0 for none."""
+MAX_PARTS = 255
+"""Largest number of parts in an 8-bit mask, in which 0 means "no part"."""
 
 
 class Keypoints:
-    """Named points of objects, as a :class:`~scaleprotoseg.data.files.PartSource`.
+    """Named points on objects, as a :class:`~scaleprotoseg.data.files.PartSource`.
 
-    A part is a name together with a class: the nose of a dog is another part than the nose of a cat.
+    A part is identified by name and class: the noses of dogs and of cats are different parts.
 
     Args:
-        path: ``{"names": [...], "images": {image name: [{"class": ..., "keypoints": {name: [x, y]}}, ...]}}`` with
-            all names there are, and x and y in pixels from the upper left corner. Other keys of an object, such as a
-            box, are passed over.
-        labels: The classes.
+        path: JSON file ``{"names": [...], "images": {image name: [{"class": ..., "keypoints": {name: [x, y]}}, ...]}}``
+            with all part names, and x and y in pixels from the upper left corner. Other keys of an object, such as a
+            box, are ignored.
+        labels: Table of the classes.
 
     Raises:
-        UserError: If the file cannot be read, is of another form, names an unknown class or part, or has over 255
-            parts.
+        UserError: If the file cannot be read, has another structure, names an unknown class or part, or has more than
+            255 parts.
     """
 
     def __init__(self, path: Path, labels: LabelTable) -> None:
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file; check the path of the parts") from error
+            raise UserError(f"{path}: no such file; check the path given for the parts") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as JSON ({error}); {_EXAMPLE}") from error
         try:
             names = [_text(name) for name in content["names"]]
             points = {image: list(_points(objects, image)) for image, objects in content["images"].items()}
         except KeyError as error:
-            raise UserError(f"{path}: no keypoints file (no {error}); {_EXAMPLE}") from error
+            raise UserError(f"{path}: not a keypoints file (no {error}); {_EXAMPLE}") from error
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: no keypoints file ({error}); {_EXAMPLE}") from error
+            raise UserError(f"{path}: not a keypoints file ({error}); {_EXAMPLE}") from error
         seen = dict.fromkeys((class_name, name) for image in points.values() for class_name, name, *_ in image)
         if not seen:
-            raise UserError(f"{path}: holds no point; {_EXAMPLE}")
+            raise UserError(f"{path}: holds no points; {_EXAMPLE}")
         for class_name, name in seen:
             if class_name not in labels.names:
-                raise UserError(f"{path}: no class is called {class_name!r}; write one of {', '.join(labels.names)}")
+                raise UserError(f"{path}: no class is called {class_name!r}; use one of {', '.join(labels.names)}")
             if name not in names:
-                raise UserError(f"{path}: {name!r} of {class_name} is not among the names; add it or correct the point")
+                raise UserError(f"{path}: {name!r} of {class_name} is not listed in names; add it or correct the point")
         order = sorted(seen, key=lambda part: (labels.names.index(part[0]), names.index(part[1])))
-        if len(order) > MOST:
-            raise UserError(f"{path}: has {len(order)} parts, a name together with a class; leave {MOST} at most")
+        if len(order) > MAX_PARTS:
+            raise UserError(f"{path}: has {len(order)} parts (pairs of class and name); keep at most {MAX_PARTS}")
         ids = {part: number for number, part in enumerate(order, start=1)}
         self.table = PartTable(
             names=tuple(name for _, name in order), classes=tuple(class_name for class_name, _ in order)
@@ -73,7 +73,7 @@ class Keypoints:
         }
 
     def read(self, name: str, size: tuple[int, int]) -> PartLabels:
-        """The points that lie inside the picture; without any if the file does not name the picture."""
+        """Return the points that lie inside an image, or no part labels if the file does not list the image."""
         if name not in self._points:
             return PartLabels()
         width, height = size
@@ -82,19 +82,19 @@ class Keypoints:
 
 
 def _points(objects: Any, image: str) -> Iterator[tuple[str, str, float, float]]:
-    """Class, name, x and y of all points of one picture."""
+    """Yield class, name, x and y of every point of one image."""
     for entry in objects:
-        for name, place in entry["keypoints"].items():
+        for name, position in entry["keypoints"].items():
             if not (
-                isinstance(place, list)
-                and len(place) == 2
-                and all(isinstance(number, (int, float)) and math.isfinite(number) for number in place)
+                isinstance(position, list)
+                and len(position) == 2
+                and all(isinstance(number, (int, float)) and math.isfinite(number) for number in position)
             ):
-                raise ValueError(f"{name} in {image} is {place!r}, not [x, y] in pixels")
-            yield _text(entry["class"]), name, float(place[0]), float(place[1])
+                raise ValueError(f"{name} in {image} is {position!r}, not [x, y] in pixels")
+            yield _text(entry["class"]), name, float(position[0]), float(position[1])
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value

@@ -1,4 +1,4 @@
-"""Opening data by name or by path."""
+"""Opening data sets by name or by path."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from scaleprotoseg.errors import UserError
 
 @dataclass(frozen=True)
 class Reader:
-    """How a data set known by name is opened.
+    """Reader of a data set known by name.
 
     Attributes:
-        open: Takes the root folder and the split, and where parts lie if it takes parts; gives the data set.
-        layout: What the root folder holds; None if the data set needs no folder (its root may then be None).
-        splits: The splits there are.
-        pictures: How many pictures a split has when it is complete, where that is known.
-        paper: Whether the paper reports results on it (section 4.1).
-        paper_size: The size pictures are resized to for these, as ``network.input.size``.
-        takes_parts: Whether parts that lie elsewhere can be read with it.
+        open: Function that takes the root folder, the split and, if ``takes_parts`` is True, the path of the part
+            labels, and returns the data set.
+        layout: Contents of the root folder; None if the data set needs no folder, so that the root may be None.
+        splits: Names of the splits.
+        image_counts: Number of images in each complete split, where it is known.
+        paper: True if the paper reports results on the data set (section 4.1).
+        paper_size: Size to which the paper resizes images, as ``network.input.size``; None = original size.
+        takes_parts: True if part labels from another folder or file can be read with it.
     """
 
     open: Callable[..., SegmentationDataset]
     layout: str | None = None
     splits: tuple[str, ...] = ("train", "val", "test")
-    pictures: Mapping[str, int] = field(default_factory=dict)
+    image_counts: Mapping[str, int] = field(default_factory=dict)
     paper: bool = False
     paper_size: int | tuple[int, int] | None = None
     takes_parts: bool = False
@@ -50,7 +51,7 @@ READERS: dict[str, Reader] = {
         IsbiEm,
         layout=f"{IMAGES} and {LABELS}",
         splits=("train", "val"),
-        pictures={"train": 20, "val": 10},
+        image_counts={"train": 20, "val": 10},
         paper=True,
     ),
     "voc2012": Reader(
@@ -58,7 +59,7 @@ READERS: dict[str, Reader] = {
         layout="JPEGImages/, SegmentationClass/, ImageSets/ (the VOC2012 folder)",
         splits=("train", "val", "train_aug", "test"),
         takes_parts=True,
-        pictures={"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456},
+        image_counts={"train": 1464, "val": 1449, "train_aug": 10582, "test": 1456},
         paper=True,
         paper_size=(513, 513),
     ),
@@ -66,14 +67,14 @@ READERS: dict[str, Reader] = {
         cityscapes,
         layout="leftImg8bit/, gtFine/",
         takes_parts=True,
-        pictures={"train": 2975, "val": 500, "test": 1525},
+        image_counts={"train": 2975, "val": 500, "test": 1525},
         paper=True,
     ),
     "ade20k": Reader(
         ade20k,
         layout="images/, annotations/ (ADEChallengeData2016)",
         splits=("train", "val"),
-        pictures={"train": 20210, "val": 2000},
+        image_counts={"train": 20210, "val": 2000},
         paper=True,
         paper_size=512,
     ),
@@ -81,36 +82,45 @@ READERS: dict[str, Reader] = {
         coco_stuff,
         layout="images/, stuffthingmaps_trainval2017/",
         splits=("train", "val"),
-        pictures={"train": 118287, "val": 5000},
+        image_counts={"train": 118287, "val": 5000},
         paper=True,
     ),
 }
-"""The data sets known by name; a new one is one line here."""
+"""Data sets known by name; a new data set is one more entry."""
 
 
 def open_dataset(
-    name_or_dir: str, split: str, root: Path | None = None, parts: Path | None = None
+    name_or_dir: str | os.PathLike[str],
+    split: str,
+    root: str | os.PathLike[str] | None = None,
+    parts: str | os.PathLike[str] | None = None,
 ) -> SegmentationDataset:
-    """Opens one split of a known data set or of a person's own folder.
-
-    A known name comes before a folder of the same name; write ``./name`` for the folder.
+    """Open one split of a data set known by name or of a custom folder.
 
     Args:
-        name_or_dir: A name in :data:`READERS`, or the path of a folder with ``images/`` and ``masks/``.
-        split: One of :func:`data_splits`.
-        root: Where a known data set lies.
-        parts: Where part labels lie, for ``cityscapes`` (the folder gtFinePanopticParts)
-            and ``voc2012`` (the folder of Pascal Panoptic Parts, or a keypoints file).
+        name_or_dir: Name in :data:`READERS`, or path of a folder with ``images/`` and ``masks/``. A string that is a
+            known name is never taken as a path: give ``./name`` or a ``Path`` for a folder of that name.
+        split: Name of the split, one of :func:`data_splits`.
+        root: Folder of a data set known by name.
+        parts: Path of part labels: for ``cityscapes`` the folder ``gtFinePanopticParts``, for ``voc2012`` the folder of
+            Pascal Panoptic Parts or a keypoints file.
 
     Raises:
-        UserError: If the name, the split or a folder is unknown, or files do not fit together.
+        UserError: If the data set, the split or a folder does not exist, or the files do not match.
+
+    Example:
+        >>> data_splits("camvid")
+        ('train', 'val', 'test')
+        >>> open_dataset("camvid", "train", root="data/camvid")  # doctest: +SKIP
+        <PairedFiles camvid/train: 367 images, 11 classes>
     """
-    reader = READERS.get(name_or_dir)
+    root, parts = (None if path is None else Path(path) for path in (root, parts))
+    reader = _reader(name_or_dir)
     if parts is not None and (reader is None or not reader.takes_parts):
         able = ", ".join(name for name, reader in READERS.items() if reader.takes_parts)
         raise UserError(f"{name_or_dir}: takes no parts from {parts}; leave it out (only {able} take parts)")
     if reader is None:
-        return folder(_own_folder(name_or_dir, root), split)
+        return folder(_custom_folder(name_or_dir, root), split)
     if split not in reader.splits:
         raise UserError(f"{name_or_dir}: has no split {split!r}; choose from {', '.join(reader.splits)}")
     if reader.layout is not None:
@@ -123,25 +133,37 @@ def open_dataset(
     return reader.open(root, split, parts) if reader.takes_parts else reader.open(root, split)
 
 
-def data_splits(name_or_dir: str, root: Path | None = None) -> tuple[str, ...]:
-    """The splits of a known data set or of a person's own folder.
+def data_splits(name_or_dir: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """Return the names of the splits of a data set known by name or of a custom folder.
+
+    Args:
+        name_or_dir: Name or path, as for :func:`open_dataset`.
+        root: None for a custom folder; ignored for data sets known by name.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If there is no such data set.
+
+    Example:
+        >>> data_splits("ade20k")
+        ('train', 'val')
     """
-    reader = READERS.get(name_or_dir)
-    return folder_splits(_own_folder(name_or_dir, root)) if reader is None else reader.splits
+    reader = _reader(name_or_dir)
+    return folder_splits(_custom_folder(name_or_dir, root)) if reader is None else reader.splits
 
 
-def _own_folder(name_or_dir: str, root: Path | None) -> Path:
-    """The path of a person's own folder."""
+def _reader(name_or_dir: str | os.PathLike[str]) -> Reader | None:
+    return READERS.get(name_or_dir) if isinstance(name_or_dir, str) else None
+
+
+def _custom_folder(name_or_dir: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> Path:
+    """Return the path of a custom folder after checking that it exists and takes no root."""
     path = Path(name_or_dir).expanduser()
-    if not path.exists() and len(path.parts) == 1:
+    if isinstance(name_or_dir, str) and not path.exists() and len(path.parts) == 1:
         close = difflib.get_close_matches(name_or_dir.lower(), READERS, n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
         raise UserError(
             f"{name_or_dir}: neither a known data set nor a folder; {meant}known are {', '.join(READERS)}, "
-            "or name a folder with images/ and masks/"
+            "or give a folder with images/ and masks/"
         )
     _check_folder(path)
     if root is not None:
@@ -154,6 +176,6 @@ def _check_folder(path: Path) -> None:
         if not path.is_dir():
             raise UserError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; check the path")
     except PermissionError as error:
-        raise UserError(f"{path}: may not be looked at (permission denied); change its permissions") from error
+        raise UserError(f"{path}: cannot be accessed (permission denied); change its permissions") from error
     if not os.access(path, os.R_OK | os.X_OK):
-        raise UserError(f"{path}: may not be read (permission denied); change its permissions")
+        raise UserError(f"{path}: cannot be read (permission denied); change its permissions")

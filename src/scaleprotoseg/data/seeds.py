@@ -1,4 +1,4 @@
-"""Seeds that follow from others."""
+"""Random seeds derived from other numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed for what some numbers name together, such as a run and a phase of it: others for other numbers.
+    """Return a seed for a combination of numbers, such as the seed of a run and the position of a phase.
 
     Args:
-        *numbers: Integers >= 0.
+        *numbers: Integers >= 0; any other combination gives an unrelated seed.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

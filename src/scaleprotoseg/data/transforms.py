@@ -1,4 +1,4 @@
-"""What happens to a picture on its way into training; evaluation uses nothing from here."""
+"""Loading and augmentation of training images; evaluation does not use this module."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from scaleprotoseg.data.bands import to_channels
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.part_masks import part_mask
+from scaleprotoseg.data.pixels import to_channels
 
 CACHE_BYTES = 1 << 30
-"""Resized pictures are kept in memory up to this many bytes in a phase, so that most are decoded once."""
+"""Size in bytes of the cache of resized images in memory, so that most images are decoded once per phase."""
 
 Size = Callable[[int, int], tuple[int, int]]
-"""Width and height of a picture to the (height, width) it is trained at."""
+"""Function from width and height of an image to its (height, width) in training, before augmentation."""
 
 
 class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Resizes a picture and its (n, H, W) masks together by one random factor.
+    """Resize an image and its (N, H, W) masks by the same random factor.
 
     Args:
-        scale: Smallest and largest factor; drawn uniformly.
+        scale: Smallest and largest factor, between which the factor is uniformly distributed.
     """
 
     def __init__(self, scale: tuple[float, float]) -> None:
@@ -38,25 +38,25 @@ class RandomScale(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
         self.scale = scale
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draws the new size."""
+        """Draw the new size."""
         height, width = v2.query_size(flat_inputs)
         factor = float(torch.empty(1).uniform_(*self.scale))
         return {"size": [max(1, round(height * factor)), max(1, round(width * factor))]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Resizes picture or masks: bilinear with antialiasing, or nearest."""
+        """Resize an image (bilinear with antialiasing) or masks (nearest neighbor)."""
         if isinstance(inpt, tv_tensors.Mask):
             return tv_tensors.wrap(resize_labels(inpt, params["size"]), like=inpt)
         return self._call_kernel(TF.resize, inpt, **params, antialias=True)
 
 
 def augmentation(crop: tuple[int, int], scale: tuple[float, float], mean: tuple[float, ...]) -> v2.Compose:
-    """Random scale, crop and horizontal flip (paper, section 4.1).
+    """Compose random scaling, cropping and horizontal flipping (paper, section 4.1).
 
     Args:
-        crop: (height, width) after cropping; smaller pictures are padded with the mean, their masks with void.
+        crop: (height, width) after cropping; smaller images are padded with the mean, and their masks with void.
         scale: Smallest and largest random factor.
-        mean: Channel means in 0-1.
+        mean: Mean of each channel, in 0-1.
     """
     fill = {tv_tensors.Image: [round(255 * value) for value in mean], tv_tensors.Mask: VOID}
     return v2.Compose(
@@ -68,42 +68,44 @@ def augmentation(crop: tuple[int, int], scale: tuple[float, float], mean: tuple[
     )
 
 
-class Laps:
-    """Endless laps over some items, each in an order of its own.
+class Epochs:
+    """Endless sequence of passes over some items, each pass in its own random order.
 
     Args:
-        count: Items in a lap.
-        seed: Of the orders.
+        count: Number of items.
+        seed: Seed of the random orders.
     """
 
     def __init__(self, count: int, seed: int) -> None:
         self.count = count
         self.seed = seed
-        self._lap = -1
+        self._epoch = -1
         self._order: np.ndarray = np.empty(0)
 
     def __getitem__(self, index: int) -> int:
-        """The item at a place in the laps."""
-        lap, position = divmod(index, self.count)
-        if self._lap != lap:
-            self._lap, self._order = lap, np.random.default_rng([self.seed, lap]).permutation(self.count)
+        """Return the item at a position in the sequence."""
+        epoch, position = divmod(index, self.count)
+        if self._epoch != epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
         return int(self._order[position])
 
 
 class TrainingStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """An endless, reproducible stream of augmented pictures.
+    """Reproducible stream of augmented training images, which passes over the data as often as necessary.
 
-    Item ``i`` depends on the seed and on ``i`` alone: every pass over the data has its own order, and every item its
-    own random numbers. So a training can be taken up at any step, with any number of workers, unchanged.
+    Item ``i`` depends only on ``i`` and the seed: every pass over the data has its own random order, and every item its
+    own random numbers. A training can therefore be resumed at any step, with any number of workers, without changing
+    its result.
 
     Args:
-        dataset: Labelled pictures.
-        channels: Input channels of the network.
-        size: The size pictures have before augmentation.
-        transform: The augmentation, random through torch's generator.
-        seed: Any integer.
-        length: Items in the stream.
-        radius: How far a part reaches around its keypoint, in pixels of the whole picture; None = items have no parts.
+        dataset: Labeled images.
+        channels: Number of input channels of the network.
+        size: Function that gives the size of an image before augmentation.
+        transform: Augmentation that draws its random numbers from torch's generator.
+        seed: Seed of the orders and the augmentation.
+        length: Number of items in the stream.
+        radius: Largest distance between a keypoint and the pixels of its part, in pixels of the original image; None =
+            items without parts.
     """
 
     def __init__(
@@ -125,19 +127,19 @@ class TrainingStream(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.radius = radius
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
         self._cached_bytes = 0
-        self._laps = Laps(len(dataset), seed)
+        self._epochs = Epochs(len(dataset), seed)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """One augmented item.
+        """Return one augmented item.
 
         Returns:
-            (channels, h, w) picture with values in 0-255, uint8 (of bands float32), (h, w) uint8 train ids, and (h, w)
-            uint8 part ids, 0 where there is none; of length 0 if they are not wanted.
+            (channels, h, w) image with values in 0-255, uint8 or, for bands, float32; (h, w) uint8 train ids; and
+            (h, w) uint8 part ids, 0 = no part, or an empty tensor if the radius is None.
         """
-        image, masks = self._resized(self._laps[index])
+        image, masks = self._resized(self._epochs[index])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([self.seed, index, 1]).integers(2**62)))
             image, masks = self.transform(tv_tensors.Image(image), tv_tensors.Mask(masks))

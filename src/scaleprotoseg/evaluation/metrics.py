@@ -1,30 +1,147 @@
-"""All scores of a model on a split, as ``metrics.json`` holds them."""
+"""All metrics of a model on a split, as ``metrics.json`` stores them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.registry import READERS
-from scaleprotoseg.evaluation.interpretability import explanations, faithfulness
+from scaleprotoseg.evaluation.context import Context
+from scaleprotoseg.evaluation.faithfulness import faithfulness
+from scaleprotoseg.evaluation.interpretability import interpretability
 from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segmentation
-from scaleprotoseg.evaluation.sparsity import sparsity
+from scaleprotoseg.evaluation.sparsity import Sparsity, sparsity
+from scaleprotoseg.inference.part_options import PAPER, PartOptions
 from scaleprotoseg.model.config import InputSize
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.part_options import PAPER, PartOptions
+from scaleprotoseg.progress import Progress
 
 Scores = Literal["segmentation", "explanations", "all"]
-"""How much is measured: the segmentation; also where prototypes and groups point; also whether that is what decided."""
+"""Extent of an evaluation: the segmentation alone; also consistency, stability and overlap; also faithfulness."""
 
 VERSIONED = ("scaleprotoseg", "torch", "torchvision", "timm", "lightning")
+"""Libraries whose versions are part of the metrics."""
+
+
+@dataclass(frozen=True)
+class ProtocolScores:
+    """Segmentation scores at one input size.
+
+    Attributes:
+        input_size: Size to which images are resized, as in ``network.input.size``; None for the image's own size.
+        miou: Mean IoU in 0-1; None if no class could be scored.
+        pixel_accuracy: Fraction of labeled pixels that are predicted correctly; None if no pixel is labeled.
+    """
+
+    input_size: InputSize
+    miou: float | None
+    pixel_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Protocols:
+    """Segmentation scores at the input sizes of both protocols.
+
+    Attributes:
+        native: At the size at which ``predict`` runs the network.
+        paper: At the paper's input size (section 4.1); None if it was not measured, the paper reports no results on
+            this data, or the network has an input size of its own.
+    """
+
+    native: ProtocolScores
+    paper: ProtocolScores | None
+
+
+@dataclass(frozen=True)
+class BlackBoxScores:
+    """Scores of the black box that a model started from, on the same split.
+
+    Attributes:
+        phase: The phase that trained it.
+        miou: Mean IoU in 0-1, or None.
+        pixel_accuracy: Fraction of labeled pixels that are predicted correctly, or None.
+        iou: IoU per class, or None.
+    """
+
+    phase: str
+    miou: float | None
+    pixel_accuracy: float | None
+    iou: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics of a model on a split. Fractions and IoU are in 0-1; what was not measured is None.
+
+    Attributes:
+        method: Name of the method.
+        data: Name of the data set.
+        split: Name of the split.
+        num_images: Number of images.
+        miou: Mean IoU over the classes that occur, in the labels or in the prediction.
+        pixel_accuracy: Fraction of labeled pixels that are predicted correctly.
+        iou: IoU per class; None for a class that occurs neither in the labels nor in the prediction.
+        protocols: Segmentation scores per protocol; the native ones equal ``miou`` and ``pixel_accuracy``.
+        sparsity: Number of prototypes and members in use.
+        consistency: Fraction of consistent prototypes.
+        stability: Fraction of pairs of a prototype and an image that noise does not change.
+        parts: Consistency and stability of prototypes and groups, with the options of the measurement.
+        overlap: Mean IoU between the activations of two units, by kind of pair and quantile.
+        faithfulness: Scores of :data:`~scaleprotoseg.evaluation.faithfulness.SCORES`.
+        black_box: Scores of the black box that the same run trained first.
+        seed: Seed of the training.
+        versions: Versions of the libraries.
+    """
+
+    method: str
+    data: str
+    split: str
+    num_images: int
+    miou: float | None
+    pixel_accuracy: float | None
+    iou: dict[str, float | None]
+    protocols: Protocols
+    sparsity: Sparsity
+    consistency: float | None = None
+    stability: float | None = None
+    parts: dict[str, Any] | None = None
+    overlap: dict[str, Any] | None = None
+    faithfulness: dict[str, Any] | None = None
+    black_box: BlackBoxScores | None = None
+    seed: int | None = None
+    versions: dict[str, str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Metrics:
+        """Read the content of ``metrics.json``.
+
+        Raises:
+            KeyError: If a value is missing.
+            TypeError: If a value has another structure.
+        """
+        known = {key.name: values[key.name] for key in fields(cls) if key.name in values}
+        native, paper = (values["protocols"][name] for name in ("native", "paper"))
+        box = known.get("black_box")
+        return cls(
+            **known
+            | {
+                "protocols": Protocols(ProtocolScores(**native), paper and ProtocolScores(**paper)),
+                "sparsity": Sparsity(**values["sparsity"]),
+                "black_box": box and BlackBoxScores(**box),
+            }
+        )
+
+    def as_black_box(self, phase: str) -> BlackBoxScores:
+        """Return the scores of a black box, for the metrics of the model that explains it."""
+        return BlackBoxScores(phase, self.miou, self.pixel_accuracy, self.iou)
 
 
 def measure(
@@ -33,127 +150,66 @@ def measure(
     seed: int | None = None,
     scores: Scores = "explanations",
     options: PartOptions = PAPER,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> dict[str, Any]:
-    """Measures a model.
+    progress: Progress = iter,
+) -> Metrics:
+    """Measure a model on a split.
 
     Args:
         network: In eval mode.
-        dataset: A labelled split.
-        seed: Of the training, if known.
-        scores: How much to measure. More than ``segmentation`` is also measured at the paper's input size, where the
-            paper has results on this data.
+        dataset: A labeled split.
+        seed: Seed of the training, if known.
+        scores: Extent of the evaluation. Except for ``segmentation``, the scores at the paper's input size are
+            measured, too.
         options: Variant of consistency and stability.
-        progress: Wraps the picture indices to show progress.
+        progress: Wraps the image indices to show progress.
 
-    Returns:
-        The content of ``metrics.json``: shares and IoU in 0-1; None for what was not measured. ``consistency``,
-        ``stability``, ``parts`` and ``overlap`` are those of
-        :func:`~scaleprotoseg.evaluation.interpretability.explanations`, ``faithfulness`` of the function of this name.
-        ``protocols`` holds the scores at ``native`` size (as ``predict`` reads pictures; the scores at the top) and as
-        in the ``paper``, each with its ``input_size`` (None: the picture's own).
+    Raises:
+        UserError: If the classes of model and data differ, or an image has no mask.
+
+    Example:
+        >>> from scaleprotoseg import EncoderConfig, HeadConfig, Network, NetworkConfig, open_dataset
+        >>> dataset = open_dataset("scenes", "val")
+        >>> config = NetworkConfig(EncoderConfig("unet16"), head=HeadConfig(prototypes=2))
+        >>> network = Network(config, dataset.labels).eval()
+        >>> metrics = measure(network, dataset, scores="segmentation")
+        >>> metrics.data, metrics.split, metrics.num_images, metrics.sparsity.prototypes_total
+        ('scenes', 'val', 120, 64)
     """
+    context = Context(network, dataset, options, progress)
     segmentation = score_segmentation(network, dataset, progress=progress)
     native = _protocol(network.config.input.size, segmentation)
-    iou = {
-        name: None if math.isnan(value) else value
-        for name, value in zip(network.labels.names, segmentation.iou.tolist(), strict=True)
-    }
-    explained = dict.fromkeys(("consistency", "stability", "parts", "overlap", "faithfulness"))
-    if scores != "segmentation" and network.prototypes is not None:
-        found, overlaps = explanations(network, dataset, options, progress)
-        explained |= found
-        if scores == "all":
-            explained["faithfulness"] = faithfulness(network, dataset, overlaps, progress)
-    paper = None if scores == "segmentation" else _paper(network, dataset, native, progress)
-    return {
-        "method": network.method,
-        "data": dataset.name,
-        "split": dataset.split,
-        "num_images": segmentation.num_images,
-        "miou": native["miou"],
-        "pixel_accuracy": native["pixel_accuracy"],
-        "iou": iou,
-        "protocols": {"native": native, "paper": paper},
-        "sparsity": asdict(sparsity(network)),
-        **explained,
-        "seed": seed,
-        "versions": {name: version(name) for name in VERSIONED},
-    }
+    explains = scores != "segmentation" and network.prototypes is not None
+    return Metrics(
+        method=network.method,
+        data=dataset.name,
+        split=dataset.split,
+        num_images=segmentation.num_images,
+        miou=native.miou,
+        pixel_accuracy=native.pixel_accuracy,
+        iou=dict(zip(network.labels.names, map(_known, segmentation.iou.tolist()), strict=True)),
+        protocols=Protocols(native, None if scores == "segmentation" else _paper(context, native)),
+        sparsity=sparsity(network),
+        **(interpretability(context) if explains else {}),
+        faithfulness=faithfulness(context) if explains and scores == "all" else None,
+        seed=seed,
+        versions={name: version(name) for name in VERSIONED},
+    )
 
 
-def _paper(
-    network: Network,
-    dataset: SegmentationDataset,
-    native: dict[str, Any],
-    progress: Callable[[Iterable[int]], Iterable[int]],
-) -> dict[str, Any] | None:
-    """The scores at the paper's input size (section 4.1).
-
-    None if the paper has none on this data, or the network reads pictures at a size of its own.
-    """
-    reader = READERS.get(dataset.name)
-    if reader is None or not reader.paper or network.config.input.size is not None:
+def _paper(context: Context, native: ProtocolScores) -> ProtocolScores | None:
+    """Return the scores at the paper's input size; None if there are no results in the paper to compare with."""
+    reader = READERS.get(context.dataset.name)
+    if reader is None or not reader.paper or context.network.config.input.size is not None:
         return None
     if reader.paper_size is None:
         return native
-    return _protocol(reader.paper_size, score_segmentation(network, dataset, reader.paper_size, progress))
+    scores = score_segmentation(context.network, context.dataset, reader.paper_size, context.progress)
+    return _protocol(reader.paper_size, scores)
 
 
-def _protocol(size: InputSize, scores: SegmentationScores) -> dict[str, Any]:
-    shares = {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
-    return {"input_size": size} | {name: None if math.isnan(value) else value for name, value in shares.items()}
+def _protocol(size: InputSize, scores: SegmentationScores) -> ProtocolScores:
+    return ProtocolScores(size, _known(scores.miou), _known(scores.pixel_accuracy))
 
 
-def render(metrics: dict[str, Any], console: Console) -> None:
-    """Prints the scores as a table."""
-    where = f"{metrics['method']} on {metrics['data']} ({metrics['split']}, {metrics['num_images']} pictures)"
-    table = Table(title=escape(where), title_justify="left")
-    table.add_column("class")
-    table.add_column("IoU", justify="right")
-    for name, value in metrics["iou"].items():
-        table.add_row(escape(name), _share(value))
-    table.add_section()
-    table.add_row("mean IoU", _share(metrics["miou"]), style="bold")
-    table.add_row("pixel accuracy", _share(metrics["pixel_accuracy"]))
-    paper = metrics["protocols"]["paper"]
-    if paper is not None:
-        table.add_row("mean IoU at the paper's input size", _share(paper["miou"]))
-    counts = metrics["sparsity"]
-    if counts["prototypes_total"] is not None:
-        table.add_row("prototypes used", f"{counts['prototypes_used']} of {counts['prototypes_total']}")
-    if counts["members_per_group"] is not None:
-        table.add_row("members per group", f"{counts['members_per_group']:.2f}")
-    for name in ("consistency", "stability"):
-        if metrics[name] is not None:
-            table.add_row(f"{name} of prototypes", _share(metrics[name]))
-    console.print(table)
-    if metrics["faithfulness"] is not None:
-        console.print(_faithfulness(metrics["faithfulness"]))
-
-
-def _faithfulness(scores: dict[str, Any]) -> Table:
-    """Whether explanations show what decided."""
-    table = Table(title="do explanations show what decided?", title_justify="left", show_header=False)
-    misalignment = scores["misalignment"]["overall"]
-    collapse = scores["collapse"]
-    dead = collapse["dead_groups"]
-    rows = {
-        "similarity left with only the region shown": _share(misalignment["inside"]),
-        "similarity left without it": _share(misalignment["outside"]),
-        "share of the picture shown": _share(misalignment["area"]),
-        "cells that change class without a unit, mean": _share(scores["ablation"]["flips"]),
-        "rank correlation of that with what it was credited": _share(scores["ablation"]["agreement"]),
-        "nearest patches of the prototype's class": _share(scores["purity"]["classes"]),
-        "nearest patches of one part": _share(scores["purity"]["parts"]),
-        "duplicate pairs, unused prototypes, dead groups": f"{len(collapse['duplicates'])}, {len(collapse['unused'])}, "
-        + ("-" if dead is None else str(len(dead))),
-        "variance of the scores that prototypes explain": _share(scores["explained_variance"]),
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    return table
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

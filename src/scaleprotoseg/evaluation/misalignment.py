@@ -1,35 +1,36 @@
-"""Misalignment: whether what makes a prototype similar to a cell lies in the region that is shown for it.
+"""Misalignment: evidence for a prototype that lies outside of the region that explanations show for it.
 
-A cell reads more of the picture than the box that explanations draw around it (Sacha et al., AAAI 2024). Here this is
-measured by masking, in two ways: all but the box, and the box alone.
+A cell reads more of the image than the box that explanations draw around it (Sacha et al., AAAI 2024). The evidence is
+measured by masking, once everything outside of the box and once the box itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.evaluation.context import Context
 from scaleprotoseg.evaluation.receptive_field import Extent, receptive_fields
-from scaleprotoseg.model.evidence import choose_pictures, evidence_in
-from scaleprotoseg.model.inference import require_prototypes, used_prototypes
+from scaleprotoseg.inference.evidence import choose_images, measure_evidence
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import reach_of
+from scaleprotoseg.progress import Progress
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Means over measurements, in 0-1; None where nothing could be measured.
+    """Means over measurements, in 0-1; None if nothing could be measured.
 
     Attributes:
-        inside: Share of a similarity that is left when all but the region shown is masked; 1 if no evidence lies
-            elsewhere.
-        outside: Share that is left when the region shown is masked.
-        area: Share of the picture that the region takes.
-        measurements: Pairs of a prototype and a picture.
+        inside: Fraction of a similarity that remains if everything outside of the region shown is masked; 1 if there is
+            no evidence outside.
+        outside: Fraction that remains if the region shown is masked.
+        area: Fraction of the image that the region covers.
+        measurements: Number of pairs of a prototype and an image.
     """
 
     inside: float | None
@@ -40,12 +41,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Misalignment:
-    """Where the evidence for prototypes lies.
+    """Location of the evidence for prototypes.
 
     Attributes:
-        overall: Over the prototypes of all scales.
-        scales: Over those of each scale.
-        receptive_fields: (height, width) of what a cell of each scale reads, in pixels of the picture as the network
+        overall: Evidence for the prototypes of all scales.
+        scales: Evidence for the prototypes of each scale.
+        receptive_fields: (height, width) of the receptive field of each scale, in pixels of the image as the network
             sees it; see :func:`~scaleprotoseg.evaluation.receptive_field.receptive_fields`.
     """
 
@@ -54,43 +55,48 @@ class Misalignment:
     receptive_fields: tuple[tuple[Extent, Extent], ...]
 
 
+def misalignment(context: Context) -> dict[str, Any]:
+    """Compute the :func:`score_misalignment` of a model."""
+    return asdict(score_misalignment(context.network, context.dataset, progress=context.progress))
+
+
 def score_misalignment(
     network: Network,
     dataset: SegmentationDataset,
-    pictures: int = 8,
+    images: int = 8,
     seed: int = 0,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Misalignment:
-    """Masks what is and what is not shown of each prototype in use, and reads its similarity again.
+    """Mask the region that is shown for each prototype in use, or everything else, and compute the similarity again.
 
-    In each of some pictures of a prototype's class, the cell that is most similar to it is looked at, among those
-    labelled with the class. The region is the one explanations show of such a cell. Masked pixels have the mean
-    colour, 0 once they are normalised. Several processes share the pictures.
+    The region is the one that explanations show for the most similar cell of the prototype's class, in each of some
+    images of the class. Several processes share the images; for details see
+    :func:`~scaleprotoseg.inference.evidence.measure_evidence`.
 
     Args:
-        network: In eval mode.
-        dataset: Pictures with masks.
-        pictures: Of each class, as far as there are so many.
-        seed: By which these are chosen.
-        progress: Wraps the picture indices to show progress.
+        network: Network in eval mode.
+        dataset: Images with masks.
+        images: Number of images per class; fewer if fewer images show the class.
+        seed: Seed of the choice of images.
+        progress: Wraps the image indices to show progress.
 
     Raises:
-        UserError: If the network has no prototypes, or a picture no mask.
+        UserError: If the network has no prototypes, or an image has no mask.
     """
-    layer = require_prototypes(network).prototypes
-    classes = layer.prototype_class.cpu()[used_prototypes(network)].tolist()
-    chosen = choose_pictures(dataset, sorted(set(classes)), pictures, seed)
+    layer = network.prototype_head.prototypes
+    classes = layer.prototype_class.cpu()[network.prototype_head.used_prototypes()].tolist()
+    chosen = choose_images(dataset, sorted(set(classes)), images, seed)
     reaches = [reach_of(network.config, scale) for scale in range(layer.num_scales)]
-    measured = evidence_in(network, dataset, chosen, reaches, progress=progress)
+    measured = measure_evidence(network, dataset, chosen, reaches, progress=progress)
     return Misalignment(
-        _evidence(measured),
-        tuple(_evidence(measured[measured[:, 0] == scale]) for scale in range(layer.num_scales)),
+        _mean_evidence(measured),
+        tuple(_mean_evidence(measured[measured[:, 0] == scale]) for scale in range(layer.num_scales)),
         tuple(receptive_fields(network)),
     )
 
 
-def _evidence(measured: npt.NDArray[np.float64]) -> Evidence:
-    """Means of (n, 4) rows as :func:`~scaleprotoseg.model.evidence.evidence_in` gives them."""
+def _mean_evidence(measured: npt.NDArray[np.float64]) -> Evidence:
+    """Average the (n, 4) rows of :func:`~scaleprotoseg.inference.evidence.measure_evidence`."""
     if not len(measured):
         return Evidence(None, None, None, 0)
     _, inside, outside, area = measured.mean(axis=0).tolist()

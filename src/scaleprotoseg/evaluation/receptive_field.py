@@ -1,78 +1,89 @@
-"""The receptive field: how much of a picture can change one cell of the pyramid."""
+"""The receptive field: the region of an image whose pixels can change one cell of the pyramid."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from scaleprotoseg.evaluation.precision import in_double
+from scaleprotoseg.evaluation.double_precision import in_double
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import reach_of
 
-SHORT = 32
-"""Side of a strip of picture in pixels, in the direction that is not measured."""
+STRIP_WIDTH = 32
+"""Side of a strip of noise in pixels, in the direction that is not measured."""
 
-LONG = (256, 512, 1024, 2048, 4096)
-"""Lengths of strips that are tried, until the receptive field ends well inside."""
+STRIP_LENGTHS = (256, 512, 1024, 2048, 4096)
+"""Lengths of strips in pixels; they are tried in order until the receptive field ends well inside the strip."""
 
 MARGIN = 64
-"""Pixels between the field and the ends of its strip, at least: more than any one convolution of an encoder leaps."""
+"""Smallest distance in pixels between the field and the ends of its strip.
+
+It is more than the distance that any single convolution of an encoder spans.
+"""
 
 STRIPS = 2
-"""Random strips of each length, for one alone may leave a path of the network without gradient."""
+"""Random strips of each length: with a single one, a path of the network may happen to have no gradient."""
 
 Extent = int | None
-"""Input pixels; None where it is longer than any strip, as it is if the network pools over the whole picture."""
+"""Height or width in input pixels; None if it exceeds all strips, for example by pooling over the whole image."""
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def receptive_fields(network: Network) -> list[tuple[Extent, Extent]]:
-    """The receptive field of every scale, from the gradient of one cell with respect to the input.
+    """Measure the receptive field of every scale by the gradient of one cell with respect to the input.
 
-    Convolutions reach as far down as their kernels are high, whatever they read across, so that height and width are
-    measured one by one, each on strips of noise which are long in that direction alone. The field is what a strip has
-    between the first and the last pixel with a gradient; in double precision, for it not to vanish on the way. Weights
-    are those the network has: a branch whose weights are zero reaches nowhere.
+    The vertical extent of a convolution does not depend on its horizontal extent. Height and width are therefore
+    measured separately, on strips of noise that are long in one direction only. The field extends from the first to the
+    last pixel of the strip with a gradient; in double precision, since small gradients would vanish otherwise. The
+    network's current weights count: a branch whose weights are zero has no receptive field.
 
     Args:
-        network: In eval mode.
+        network: Network in eval mode.
 
     Returns:
-        For each scale (height, width) in pixels of the picture as the network sees it.
+        (height, width) for each scale, in pixels of the image as the network sees it.
     """
     network = in_double(network)
-    heights, widths = (_extents(network, down) for down in (True, False))
+    heights, widths = (_extents(network, vertical) for vertical in (True, False))
     return list(zip(heights, widths, strict=True))
 
 
-def _extents(network: Network, down: bool) -> list[Extent]:
-    """The height (``down``) or width of every scale's receptive field."""
+def _extents(network: Network, vertical: bool) -> list[Extent]:
+    """Measure the height (``vertical``) or the width of every scale's receptive field."""
     scales = range(network.pyramid.num_scales)
-    # A strip that ends nearer may be too short for a branch to find anything but padding on both sides.
+    # With a smaller margin, a branch might see only padding on both sides of the cell.
     margin = max(MARGIN, *(reach_of(network.config, scale) * network.encoder.stride for scale in scales))
-    for length in LONG:
-        extents = [_between(reached, margin) for reached in _reached(network, length, down)]
+    for length in STRIP_LENGTHS:
+        extents = [_extent(row, margin) for row in _pixels_with_gradient(network, length, vertical)]
         if None not in extents:
             break
     return extents
 
 
-def _between(reached: Tensor, margin: int) -> Extent:
-    """Pixels from the first to the last that is reached; None if these are too near to the ends of the strip."""
-    places = reached.nonzero().flatten().tolist()
-    if not places:
+def _extent(has_gradient: Tensor, margin: int) -> Extent:
+    """Return the number of pixels from the first to the last with a gradient.
+
+    Args:
+        has_gradient: (length,) True at the pixels along a strip that have a gradient.
+        margin: Smallest distance in pixels to the ends of the strip.
+
+    Returns:
+        Number of pixels, 0 if none has a gradient; None if the field is too near to the ends of the strip.
+    """
+    positions = has_gradient.nonzero().flatten().tolist()
+    if not positions:
         return 0
-    inside = margin <= places[0] and places[-1] < len(reached) - margin
-    return places[-1] - places[0] + 1 if inside else None
+    is_inside = margin <= positions[0] and positions[-1] < len(has_gradient) - margin
+    return positions[-1] - positions[0] + 1 if is_inside else None
 
 
-def _reached(network: Network, length: int, down: bool) -> Tensor:
-    """(S, length) which places along a strip change the cell in its middle, for each scale."""
+def _pixels_with_gradient(network: Network, length: int, vertical: bool) -> Tensor:
+    """Return the (S, length) positions along a strip that change the cell in its middle, for each of S scales."""
     generator = torch.Generator().manual_seed(0)
-    size = (length, SHORT) if down else (SHORT, length)
+    size = (length, STRIP_WIDTH) if vertical else (STRIP_WIDTH, length)
     scales, channels = network.pyramid.num_scales, network.pyramid.channels
-    reached = torch.zeros(scales, length, dtype=torch.bool)
+    has_gradient = torch.zeros(scales, length, dtype=torch.bool)
     for _ in range(STRIPS):
         noise = torch.randn(1, len(network.mean), *size, generator=generator, dtype=torch.double)
         strip = (network.mean + network.std * noise.to(network.mean.device)).requires_grad_()
@@ -80,5 +91,5 @@ def _reached(network: Network, length: int, down: bool) -> Tensor:
         middle = maps[:, maps.shape[1] // 2, maps.shape[2] // 2].reshape(scales, channels).sum(dim=1)
         for scale in range(scales):
             (gradient,) = torch.autograd.grad(middle[scale], strip, retain_graph=True)
-            reached[scale] |= (gradient[0] != 0).any(dim=0).any(dim=1 if down else 0).cpu()
-    return reached
+            has_gradient[scale] |= (gradient[0] != 0).any(dim=0).any(dim=1 if vertical else 0).cpu()
+    return has_gradient

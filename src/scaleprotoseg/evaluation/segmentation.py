@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,22 +10,23 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
 from scaleprotoseg.data.labels import VOID
-from scaleprotoseg.distributed import gather, share
+from scaleprotoseg.distributed import gather, shard
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.inference.prediction import class_map, logits_of
 from scaleprotoseg.model.config import InputSize
-from scaleprotoseg.model.inference import class_map, logits_of
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.progress import Progress
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Scores over all labelled pixels of a split, in 0-1.
+    """Scores over all labeled pixels of a split, in 0-1.
 
     Attributes:
-        iou: (C,) intersection over union; NaN for a class that is neither labelled nor predicted.
-        miou: Mean of ``iou`` over the other classes.
-        pixel_accuracy: Share of labelled pixels that are right.
-        num_images: Pictures scored.
+        iou: (C,) intersection over union; NaN for a class that is neither labeled nor predicted.
+        miou: Mean of ``iou`` over the classes that are labeled or predicted.
+        pixel_accuracy: Fraction of labeled pixels that are predicted correctly.
+        num_images: Number of images.
     """
 
     iou: Tensor
@@ -36,7 +36,17 @@ class SegmentationScores:
 
 
 def scores_from_confusion(confusion: Tensor, num_images: int) -> SegmentationScores:
-    """Scores from a (C, C) matrix of pixel counts, rows labelled, columns predicted."""
+    """Compute the scores of a confusion matrix.
+
+    Args:
+        confusion: (C, C) pixel counts by labeled class (row) and predicted class (column).
+        num_images: Number of images that were counted.
+
+    Example:
+        >>> scores = scores_from_confusion(torch.tensor([[3, 1], [0, 4]]), num_images=1)
+        >>> scores.iou.tolist(), scores.pixel_accuracy
+        ([0.75, 0.8], 0.875)
+    """
     counts = confusion.double()
     hits = counts.diag()
     iou = hits / (counts.sum(dim=0) + counts.sum(dim=1) - hits)
@@ -48,23 +58,32 @@ def score_segmentation(
     network: Network,
     dataset: SegmentationDataset,
     size: InputSize = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> SegmentationScores:
-    """Predicts every pixel of every picture and counts; several processes share the pictures.
+    """Predict every image of a split and compare the class maps with the masks; several processes share the images.
 
     Args:
-        network: In eval mode.
-        dataset: Pictures with masks; its classes must be the network's.
-        size: What pictures are resized to before the network sees them; None = the network's input size. The scores
-            are always at the mask's own size.
-        progress: Wraps the picture indices to show progress.
+        network: Network in eval mode.
+        dataset: Images with masks; its classes must be the network's.
+        size: Size to which images are resized for the network; None = the network's input size. The class maps are
+            always compared at the size of the masks.
+        progress: Wraps the image indices to show progress.
 
     Raises:
-        UserError: If the classes differ, or a picture has no mask.
+        UserError: If the classes differ, or an image has no mask.
+
+    Example:
+        >>> from scaleprotoseg import EncoderConfig, HeadConfig, Network, NetworkConfig, open_dataset
+        >>> dataset = open_dataset("scenes", "val")
+        >>> config = NetworkConfig(EncoderConfig("unet16"), head=HeadConfig(prototypes=2))
+        >>> network = Network(config, dataset.labels).eval()
+        >>> scores = score_segmentation(network, dataset)
+        >>> scores.num_images, len(scores.iou)
+        (120, 8)
     """
     require_same_classes(network, dataset)
     confusion = MulticlassConfusionMatrix(len(network.labels), ignore_index=VOID, validate_args=False)
-    for index in progress(share(len(dataset))):
+    for index in progress(shard(len(dataset))):
         sample = dataset[index]
         mask = torch.from_numpy(require_mask(dataset, sample))
         predicted = class_map(logits_of(network, sample.pixels, size), *sample.image.size)
@@ -74,7 +93,7 @@ def score_segmentation(
 
 
 def require_same_classes(network: Network, dataset: SegmentationDataset) -> None:
-    """Refuses data with other classes than the network's.
+    """Check that a data set has the network's classes.
 
     Raises:
         UserError: If names or order differ.

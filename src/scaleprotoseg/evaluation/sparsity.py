@@ -1,23 +1,21 @@
-"""How much a model uses: prototypes and members, counted."""
+"""Sparsity: the number of prototypes and group members that a model uses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scaleprotoseg.model.groups import GroupHead
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeHead
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """What an explanation is made of (paper, section 4.2); None where a model has no such thing.
+    """Numbers of prototypes and members (paper, section 4.2); None for a model without prototypes or groups.
 
     Attributes:
-        prototypes_used: Prototypes with a weight in a group; without groups, all.
+        prototypes_used: Prototypes with a weight in a group; without groups, with a weight for a class.
         prototypes_total: Prototypes in the model.
         members_per_group: Mean number of prototypes with a weight in a group.
-        prototypes_per_class: ``prototypes_used`` over the number of classes.
+        prototypes_per_class: ``prototypes_used`` divided by the number of classes.
     """
 
     prototypes_used: int | None
@@ -27,15 +25,10 @@ class Sparsity:
 
 
 def sparsity(network: Network) -> Sparsity:
-    """Counts the used prototypes and the members of groups."""
-    head = network.head
-    if isinstance(head, GroupHead):
-        weights = head.dense_weights() > 0
-        used = int(weights.any(dim=0).sum())
-        return Sparsity(
-            used, len(head.prototypes), float(weights.sum(dim=1).float().mean()), used / len(network.labels)
-        )
-    if isinstance(head, PrototypeHead):
-        count = len(head.prototypes)
-        return Sparsity(count, count, None, count / len(network.labels))
-    return Sparsity(None, None, None, None)
+    """Count the prototypes in use and the members of groups."""
+    if network.prototypes is None:
+        return Sparsity(None, None, None, None)
+    head = network.prototype_head
+    used = len(head.used_prototypes())
+    members = float((head.unit_weights() > 0).sum(dim=1).float().mean()) if head.level == "groups" else None
+    return Sparsity(used, len(head.prototypes), members, used / len(network.labels))

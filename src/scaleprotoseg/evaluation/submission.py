@@ -1,9 +1,8 @@
-"""Predictions in the formats of the benchmark servers that keep the labels of their test sets to themselves."""
+"""Predictions in the formats of the benchmark servers, which do not publish the labels of their test sets."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,50 +14,51 @@ from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.segmentation import require_same_classes
 from scaleprotoseg.files import replacing_folder, require_empty
-from scaleprotoseg.model.inference import class_map, logits_of
+from scaleprotoseg.inference.prediction import class_map, logits_of
 from scaleprotoseg.model.network import Network
+from scaleprotoseg.progress import Progress
 
 
 @dataclass(frozen=True)
 class Server:
-    """What a benchmark server takes.
+    """Format that a benchmark server accepts.
 
     Attributes:
-        place: Path of a picture's mask inside the archive, with ``{name}``.
-        archive: Kind of archive, as ``shutil.make_archive`` calls it.
+        mask_path: Path of an image's mask inside the archive, with ``{name}`` for the name of the image.
+        archive_format: Format of the archive, as ``shutil.make_archive`` names it.
     """
 
-    place: str
-    archive: str
+    mask_path: str
+    archive_format: str
 
 
 SERVERS = {
     "voc2012": Server("results/VOC2012/Segmentation/comp6_test_cls/{name}.png", "gztar"),
     "cityscapes": Server("results/{name}_labelIds.png", "zip"),
 }
-"""By the data set's name. Masks hold the data set's own ids; competition 6 of VOC allows any training data."""
+"""Servers by the name of the data set; competition 6 of VOC allows any training data."""
 
 
 def write_submission(
     network: Network,
     dataset: SegmentationDataset,
     folder: Path,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> Path:
-    """Predicts a split and packs the masks for the data set's server.
+    """Predict a split and pack the masks, which hold the data set's raw ids, for its server.
 
     Args:
-        network: In eval mode.
+        network: Network in eval mode.
         dataset: A split of one of :data:`SERVERS`, with or without labels.
-        folder: Gets ``results/`` and the archive of it.
-        progress: Wraps the picture indices to show progress.
+        folder: Output folder; gets ``results/`` and its archive.
+        progress: Wraps the image indices to show progress.
 
     Returns:
         The archive to upload.
 
     Raises:
-        UserError: If the data has no server, its classes are not the network's, or the folder
-            is not empty or cannot be written.
+        UserError: If the data set has no server, its classes are not the network's, or the folder is not empty or
+            cannot be written.
     """
     server = SERVERS.get(dataset.name)
     if server is None:
@@ -73,8 +73,8 @@ def write_submission(
         for index in progress(range(len(dataset))):
             sample = dataset[index]
             classes = class_map(logits_of(network, sample.pixels), *sample.image.size)
-            path = new / server.place.format(name=dataset.sample_names[index])
+            path = new / server.mask_path.format(name=dataset.sample_names[index])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(palette_png(raw[classes], palette))
-        archive = Path(shutil.make_archive(str(new / "results"), server.archive, new, "results"))
+        archive = Path(shutil.make_archive(str(new / "results"), server.archive_format, new, "results"))
     return folder / archive.name

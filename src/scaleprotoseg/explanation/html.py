@@ -1,4 +1,4 @@
-"""One self-contained, offline HTML file from templates in which everything is escaped."""
+"""Self-contained HTML that works offline, from templates in which everything is escaped."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from scaleprotoseg.explanation.payload import Picture, known_patches, model_payload
+from scaleprotoseg.explanation.decomposition import Decomposition
+from scaleprotoseg.explanation.patches import known_patches
+from scaleprotoseg.explanation.payload import ExplainedImage, model_payload
 from scaleprotoseg.files import write_file
-from scaleprotoseg.model.decomposition import Page
 
 SCRIPTS = ("evidence.js", "dom.js", "heat.js", "patches.js", "panel.js", "view.js", "main.js")
 STYLES = ("base.css", "view.css", "report.css")
@@ -21,46 +22,53 @@ STYLES = ("base.css", "view.css", "report.css")
 NOT_MEASURED = "not measured"
 
 
-def write_html(path: Path, template: str, model: Page | None, pictures: list[Picture], **context: Any) -> None:
-    """Renders a template and writes it in one move.
+def write_html(
+    path: str | Path, template: str, model: Decomposition | None, images: list[ExplainedImage], **context: Any
+) -> None:
+    """Render a page with the common script and styles, and write it to a file.
 
-    The page may load nothing: its content security policy allows embedded pictures, its own styles and the one
-    script whose hash it names, so that no text from a label table or a file name can ever run.
+    The content security policy of the page allows embedded images, inline styles and the one script whose hash it
+    contains. The page can load nothing else, and no text from a label table or a file name can run as a script.
 
     Args:
-        path: The file to write.
+        path: File to write.
         template: Name of the template.
-        model: Any page of the model, for its parts; None for a model without prototypes.
-        pictures: The pictures to explain in the page.
-        **context: What else the template shows.
+        model: Decomposition of any image, for the prototypes and weights of the model; None for a model without
+            prototypes.
+        images: Images to explain on the page.
+        **context: Other variables of the template.
 
     Raises:
         UserError: If the file cannot be written.
     """
     script = '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    content = _environment().get_template(template).render(
+    content = render(
+        template,
         script=Markup(script),
-        script_hash=digest,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         styles=Markup("\n".join(_asset(name) for name in STYLES)),
-        pictures=pictures,
+        images=images,
         patches=[] if model is None else known_patches(model),
-        data=None if model is None else {
-            "model": model_payload(model),
-            "pictures": [picture.payload() for picture in pictures],
-        },
+        data=None
+        if model is None
+        else {"model": model_payload(model), "images": [image.payload() for image in images]},
         **context,
-    )  # fmt: skip
-    write_file(path, content)
+    )
+    write_file(Path(path), content)
 
 
-def share(value: float | None, digits: int = 1) -> str:
-    """A share in 0-1 as a percentage, or that it was not measured."""
+def render(template: str, **context: Any) -> str:
+    """Render a template to HTML."""
+    return _environment().get_template(template).render(**context)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Format a fraction in 0-1 as a percentage; None = not measured."""
     return NOT_MEASURED if value is None else f"{100 * value:.{digits}f} %"
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a real minus sign, or that it was not measured."""
+    """Format a number with a typographic minus sign; None = not measured."""
     return NOT_MEASURED if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
@@ -72,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "number": number}
+    environment.filters |= {"percent": percent, "number": number}
     return environment
 
 

@@ -1,4 +1,4 @@
-"""Predicted classes over a picture."""
+"""Predicted classes drawn over an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPACITY = 0.5
 
 
 def overlay_jpeg(image: Image.Image, classes: npt.NDArray[np.uint8], labels: LabelTable) -> bytes:
-    """The RGB picture under the translucent colours of its (H, W) train ids, as a JPEG."""
+    """Draw the translucent colors of (H, W) train ids over an RGB image of the same size, and encode it as a JPEG."""
     colors = Image.fromarray(labels.palette()[classes])
     buffer = io.BytesIO()
     Image.blend(image, colors, OPACITY).save(buffer, "JPEG")

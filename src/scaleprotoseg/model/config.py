@@ -1,4 +1,4 @@
-"""What a network is made of, as plain typed values."""
+"""The configuration of a network, as plain typed values."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.model.heads import HEADS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 InputSize = int | tuple[int, int] | None
-"""Length of a picture's shorter side, its (height, width), or None for the size it has."""
+"""Length of an image's shorter side, or its (height, width), in pixels; None for its original size."""
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How a picture becomes the network's input.
+    """Preparation of an image for the network.
 
     Attributes:
-        size: Pictures are resized to this before the network sees them: one number is the length of the shorter
-            side, two numbers are (height, width), None keeps every picture at its own size.
-        scales: Factors at which the picture is read once more; the pyramid map is the largest value of all readings
-            (paper, section 4.1).
-        mean: Channel means taken off, in 0-1; as many as the network has input channels. One channel reads the
-            brightness of pictures, more than three read files with as many bands.
-        std: Channel deviations divided by, in 0-1.
+        size: Size to which images are resized: one number is the length of the shorter side, two numbers are (height,
+            width), None keeps the original size of every image.
+        scales: Factors of resized copies of the image that the network also reads; the pyramid map is the element-wise
+            maximum over the image and its copies (ScaleProtoSeg, section 4.1).
+        mean: Mean of each input channel, subtracted from values in 0-1. With one channel, the network reads the
+            brightness of images; with more than three, files with as many bands.
+        std: Standard deviation of each input channel, by which the values are divided.
     """
 
     size: InputSize = None
@@ -48,20 +49,20 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The dilated CNN that reads the picture.
+    """The network that computes features of an image.
 
     Attributes:
-        name: Any timm model that offers ``features_only`` and ``output_stride``; ``caffe_`` before a timm ResNet's
-            name, as in ``caffe_resnet101``, builds it as DeepLabv2 did; ``unet`` (``unet16`` with a quarter of the
-            channels) keeps the picture's resolution. Encoders of other segmentation models, with a stride of their
-            own: ``torchvision/`` and the model, ``transformers/`` and its folder or Hub id. All of a model is run,
-            whatever its ``stage``.
-        stage: Which of its feature stages feeds the pyramid; -1 is the last. An earlier stage is several times
-            cheaper, because at output stride 8 the last stage holds most of the multiply-adds.
-        output_stride: Pixels of the picture per cell of the feature map.
-        blocks: Residual blocks in each stage of a ResNet; None as its name says.
-        pretrained: Start from the pretrained weights of its library (needs the network once).
-        architecture: What transformers builds an encoder from; read from the model itself if empty.
+        name: A timm model that supports ``features_only`` and ``output_stride``; ``caffe_`` and a timm ResNet, such as
+            ``caffe_resnet101``, for the variant of DeepLabv2; or ``unet`` (``unet16`` with a quarter of the channels),
+            which keeps the resolution of the image. ``torchvision/`` and a model, or ``transformers/`` and a folder or
+            Hub id, for the encoder of another segmentation model; it has a stride of its own, and all of its stages are
+            computed whatever ``stage`` is.
+        stage: Index of the feature stage that the pyramid reads; -1 is the last. An earlier stage is several times
+            cheaper, because at output stride 8 most multiply-adds are in the last stage.
+        output_stride: Pixels of the image per cell of the feature map.
+        blocks: Number of residual blocks in each stage of a ResNet; None for those of the named model.
+        pretrained: Start from the pretrained weights of the model's library, which are downloaded once.
+        architecture: Configuration from which transformers builds the encoder; if empty, it is read from the model.
     """
 
     name: str = "resnet18"
@@ -74,14 +75,15 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class PyramidConfig:
-    """Parallel dilated 3x3 convolutions over the feature map (paper, section 3.1).
+    """Parallel dilated 3x3 convolutions over the feature map (ScaleProtoSeg, section 3.1).
 
     Attributes:
-        dilations: One branch each; the reach of a branch is its dilation times the output stride, in pixels.
-        channels: Width of each branch. A ``direct`` head has as many as classes instead.
-        fuse: ``keep`` sets the branches side by side (one scale each), ``sum`` adds them into one scale.
-        shown: By scale, cells to each side of its own that explanations show for a cell; None shows what the branch
-            itself reads, its dilation. A ``frame`` phase finds them.
+        dilations: Dilation of each branch. A branch reads cells as far away as its dilation, which is the dilation
+            times the output stride in pixels.
+        channels: Channels of each branch; a ``direct`` head uses one channel per class instead.
+        fuse: ``keep`` makes each branch a scale, ``sum`` adds all branches up to one scale.
+        shown: For each scale, the number of cells that explanations show on each side of a cell; a ``frame`` phase
+            measures it. None shows the cells that the branch reads: its dilation.
     """
 
     dilations: tuple[int, ...] = (6, 12, 18, 24)
@@ -102,25 +104,34 @@ class PyramidConfig:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """What turns pyramid maps into class scores.
+    """The head, which computes class scores from the pyramid map.
 
     Attributes:
-        kind: ``direct``: the summed pyramid branches are the scores (DeepLabv2); ``linear``: a 1x1 convolution
-            on the pyramid; ``prototypes``: similarities to prototypes, linearly combined (ProtoSeg, and the first
-            stage of ScaleProtoSeg). Groups come later, in the curriculum.
-        prototypes: Prototypes per class and scale.
+        kind: ``direct`` for the sum of the pyramid branches (DeepLabv2), ``linear`` for a 1x1 convolution on the
+            pyramid, or ``prototypes`` for a linear combination of similarities to prototypes (ProtoSeg, and the first
+            stage of ScaleProtoSeg). Groups are added later by a ``group`` phase.
+        prototypes: Number of prototypes per class and scale.
     """
 
-    kind: Literal["direct", "linear", "prototypes"] = "prototypes"
+    kind: str = "prototypes"
     prototypes: int = 3
 
     def __post_init__(self) -> None:
+        if self.kind not in HEADS:
+            raise UserError(f"network.head.kind is {self.kind!r}; choose one of {', '.join(HEADS)}")
         at_least_one("network.head.prototypes", self.prototypes)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Encoder, pyramid and head: DeepLabv2, ProtoSeg and ScaleProtoSeg differ in these values alone."""
+    """Encoder, pyramid, head and input; DeepLabv2, ProtoSeg and ScaleProtoSeg differ only in these values.
+
+    Attributes:
+        encoder: The network that computes features of an image.
+        pyramid: Parallel dilated 3x3 convolutions over the features (ScaleProtoSeg, section 3.1).
+        head: The head, which computes class scores from the pyramid map.
+        input: Preparation of an image for the network.
+    """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
@@ -129,10 +140,14 @@ class NetworkConfig:
 
 
 def at_least_one(key: str, value: int) -> None:
-    """Refuses counts and sizes below 1.
+    """Check that a count or size is at least 1.
+
+    Args:
+        key: Key of the recipe, for the message.
+        value: Value of the key.
 
     Raises:
-        UserError: If the value is smaller.
+        UserError: If the value is below 1.
     """
     if value < 1:
         raise UserError(f"{key} is {value}; give at least 1")

@@ -1,4 +1,4 @@
-"""What every head returns."""
+"""The common output of all heads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Output(NamedTuple):
-    """One named result for all networks; what a head does not have is None.
+    """Class scores, and the values they were computed from; None for values that a head does not have.
 
     Attributes:
         logits: (B, C, h, w) class scores at feature resolution.

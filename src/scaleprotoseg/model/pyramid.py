@@ -1,4 +1,4 @@
-"""The multi-scale pyramid: an ASPP whose branches may be kept apart."""
+"""The multi-scale pyramid: an ASPP (Chen et al., 2017) whose branches can be kept apart."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from scaleprotoseg.model.config import PyramidConfig
 
 
 class Pyramid(nn.Module):
-    """Parallel 3x3 convolutions, one a dilation, each reading the same features at its own reach.
+    """Parallel 3x3 convolutions over the same features, one per dilation.
 
     Args:
         in_channels: Channels of the feature map.
-        config: Dilations, width, and whether the branches are kept apart or summed.
+        config: Dilations, channels, and whether the branches are kept apart or summed.
 
     Attributes:
-        num_scales: Scales in the output: the number of dilations if kept apart, else 1.
+        fuse: ``keep`` or ``sum``.
         channels: Channels per scale.
+        num_scales: Number of scales in the output: the number of dilations if the branches are kept apart, else 1.
+        branches: One convolution per dilation.
     """
 
     def __init__(self, in_channels: int, config: PyramidConfig) -> None:
@@ -28,13 +30,13 @@ class Pyramid(nn.Module):
         self.branches = nn.ModuleList(_branch(in_channels, config.channels, dilation) for dilation in config.dilations)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) features to (B, num_scales * channels, h, w), before any sigmoid."""
+        """Map (B, C, h, w) features to a (B, num_scales * channels, h, w) pyramid map, before any sigmoid."""
         maps = [branch(features) for branch in self.branches]
         return torch.cat(maps, dim=1) if self.fuse == "keep" else torch.stack(maps).sum(dim=0)
 
 
 def _branch(in_channels: int, channels: int, dilation: int) -> nn.Conv2d:
-    """One dilated convolution, its weights from N(0, 0.01^2)."""
+    """Build one dilated convolution with weights from N(0, 0.01^2) and biases of 0."""
     convolution = nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation)
     nn.init.normal_(convolution.weight, std=0.01)
     assert convolution.bias is not None

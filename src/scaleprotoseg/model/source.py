@@ -1,4 +1,4 @@
-"""Where a prototype comes from: one place in one training picture."""
+"""The source of a prototype: the training patch it was projected onto, and the region of the image to show for it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from scaleprotoseg.model.config import NetworkConfig
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels; right and bottom are exclusive."""
 
-PICTURE_SIDE = 224
-"""Longest side of a stored picture, in pixels."""
+CROP_SIDE = 224
+"""Largest width and height of a stored crop, in pixels."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The training patch that is nearest to a prototype, as a rule the one it was projected onto.
+    """The training patch nearest to a prototype, normally the one it was projected onto.
 
     Attributes:
-        image: Name of the training picture.
-        image_size: (width, height) of that picture.
-        cell: (row, column) on the feature map.
-        box: What the prototype's pyramid branch reads around that cell, clipped to the picture.
-        window: The part of the picture that is kept with the model, around the box.
-        distance: Squared distance from the prototype, as it was learned, to the patch.
-        picture: The window as PNG bytes, at most ``PICTURE_SIDE`` wide and high.
+        image: Name of the training image.
+        image_size: (width, height) of the image in pixels.
+        cell: (row, column) of the patch on the feature map.
+        box: Region of the image that is shown for the cell, clipped to the image.
+        window: Region of the image that is stored with the model: the box and its surroundings.
+        distance: Squared distance between the patch and the prototype before it was projected.
+        png: The window as PNG bytes, at most ``CROP_SIDE`` pixels wide and high.
     """
 
     image: str
@@ -39,17 +39,17 @@ class Source:
     box: Box
     window: Box
     distance: float
-    picture: bytes = field(repr=False)
+    png: bytes = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data without the picture."""
+        """Return the source as JSON values, without the PNG bytes."""
         values = asdict(self)
-        del values["picture"]
+        del values["png"]
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], picture: bytes) -> Source:
-        """Reads what :meth:`to_json` wrote.
+    def from_json(cls, values: dict[str, Any], png: bytes) -> Source:
+        """Build a source from the values of :meth:`to_json` and its PNG bytes.
 
         Raises:
             UserError: If a value is missing.
@@ -62,19 +62,25 @@ class Source:
                 box=tuple(values["box"]),
                 window=tuple(values["window"]),
                 distance=values["distance"],
-                picture=picture,
+                png=png,
             )
         except (KeyError, TypeError) as error:
             raise UserError(f"prototypes.json: malformed source ({error!r}); save the model again") from error
 
 
 def reach_of(config: NetworkConfig, scale: int) -> int:
-    """Cells to each side of its own that explanations show of a scale: what was found for it, else its dilation.
+    """Return the number of cells that explanations show on each side of a cell at a scale.
+
+    It is the value that a ``frame`` phase measured, if there is one, else the dilation of the scale's branch. If the
+    branches are summed, the largest dilation counts. If the network also reads resized copies of the image, the
+    dilation is divided by the smallest resize factor, because the value of a cell may come from that copy.
 
     Args:
-        config: Of the network. Where branches are summed, the longest one counts; where pictures are read at several
-            sizes, the smallest, for a cell may come from there.
+        config: Configuration of the network.
         scale: Index of the scale.
+
+    >>> reach_of(NetworkConfig(), 1)  # dilations (6, 12, 18, 24)
+    12
     """
     if config.pyramid.shown is not None:
         return config.pyramid.shown[scale]
@@ -84,13 +90,16 @@ def reach_of(config: NetworkConfig, scale: int) -> int:
 
 
 def patch_box(cell: tuple[int, int], grid: tuple[int, int], image_size: tuple[int, int], reach: int) -> Box:
-    """The picture region under the cells from ``cell - reach`` to ``cell + reach``, clipped to the picture.
+    """Return the region of the image under the cells from ``cell - reach`` to ``cell + reach``, clipped to the image.
 
     Args:
         cell: (row, column) on the feature map.
         grid: (height, width) of the feature map.
-        image_size: (width, height) of the picture.
-        reach: Cells to each side, as :func:`reach_of` gives them.
+        image_size: (width, height) of the image in pixels.
+        reach: Number of cells on each side, as returned by :func:`reach_of`.
+
+    >>> patch_box(cell=(0, 3), grid=(6, 8), image_size=(64, 48), reach=1)
+    (16, 0, 40, 16)
     """
     (row, column), (rows, columns), (width, height) = cell, grid, image_size
     return (
@@ -102,7 +111,11 @@ def patch_box(cell: tuple[int, int], grid: tuple[int, int], image_size: tuple[in
 
 
 def context_window(box: Box, image_size: tuple[int, int]) -> Box:
-    """The box with half its size added on every side, clipped to the picture."""
+    """Return the box extended by half its size on every side, clipped to the image.
+
+    >>> context_window((16, 0, 40, 16), image_size=(64, 48))
+    (4, 0, 52, 24)
+    """
     left, top, right, bottom = box
     width, height = image_size
     across, down = (right - left) // 2, (bottom - top) // 2
@@ -110,9 +123,9 @@ def context_window(box: Box, image_size: tuple[int, int]) -> Box:
 
 
 def crop_png(image: Image.Image, window: Box) -> bytes:
-    """The window of a picture as PNG bytes, shrunk to at most ``PICTURE_SIDE`` wide and high."""
+    """Return a window of an image as PNG bytes, shrunk to at most ``CROP_SIDE`` pixels in width and height."""
     crop = image.crop(window)
-    crop.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    crop.thumbnail((CROP_SIDE, CROP_SIDE))
     buffer = io.BytesIO()
     crop.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

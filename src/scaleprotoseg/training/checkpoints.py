@@ -1,4 +1,4 @@
-"""Checkpoints that a killed training finds whole."""
+"""Checkpoints that are never incomplete, even if the training is killed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scaleprotoseg.files import write_file
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes each checkpoint beside its place and moves it there; Lightning's own way may copy over the last one."""
+    """A plugin that writes checkpoints atomically; Lightning may overwrite the last checkpoint in place."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes one checkpoint.
+        """Write one checkpoint.
 
         Raises:
-            UserError: If the place cannot be written.
+            UserError: If the file cannot be written.
         """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)

@@ -1,8 +1,8 @@
-"""Which part of its class each prototype points at, and is to point at."""
+"""Assignment of object parts to prototypes, from the parts that the prototypes hit already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,15 +10,17 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset, require_mask
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.inference.part_options import PAPER
+from scaleprotoseg.inference.part_scores import tally_parts
+from scaleprotoseg.inference.part_tally import Tally
+from scaleprotoseg.inference.part_targets import class_of_parts, targets_of
+from scaleprotoseg.inference.units import Units, activations_of, units_of
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.part_options import PAPER
-from scaleprotoseg.model.parts import Tally, class_of_parts, tally_parts, targets_of
-from scaleprotoseg.model.units import Units, activations_of, units_of
+from scaleprotoseg.progress import Progress
 
 
-def showing_parts(dataset: SegmentationDataset) -> Iterator[int]:
-    """The pictures that show a part of a class that is labelled in them."""
+def images_with_parts(dataset: SegmentationDataset) -> Iterator[int]:
+    """Yield the indices of the images that show an object part of a class that is labeled in them."""
     part_class = class_of_parts(dataset)
     for index in range(len(dataset)):
         sample = dataset[index]
@@ -26,40 +28,37 @@ def showing_parts(dataset: SegmentationDataset) -> Iterator[int]:
             yield index
 
 
-def tally_prototypes(
-    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> tuple[Units, Tally]:
-    """The prototypes in use, and what they hit.
+def tally_prototypes(network: Network, dataset: SegmentationDataset, progress: Progress = iter) -> tuple[Units, Tally]:
+    """Count the images in which each prototype in use hits each object part.
 
     Args:
-        network: With prototypes, in eval mode.
-        dataset: Training pictures, un-augmented, with parts.
-        progress: Wraps the picture indices to show progress.
+        network: Network with prototypes, in eval mode.
+        dataset: Training images with object parts, without augmentation.
+        progress: Wraps the image indices to show progress.
     """
     prototypes = units_of(network)[:1]
     (tally,) = tally_parts(activations_of(network, prototypes), prototypes, dataset, network.std, progress=progress)
     return prototypes[0], tally
 
 
-def part_of_prototypes(
-    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> Tensor:
-    """A part of its class for each prototype: where it points already, but no part twice in a class and scale.
+def part_of_prototypes(network: Network, dataset: SegmentationDataset, progress: Progress = iter) -> Tensor:
+    """Assign an object part of its class to each prototype, each part at most once per class and scale.
 
-    Of all ways to hand out the parts, the one in which the prototypes of a class and scale hit theirs most often.
+    For each class and scale, this is the assignment with the largest sum of hit rates: the fraction of the images with
+    the part in which the prototype hits it.
 
     Args:
-        network: With prototypes, in eval mode.
-        dataset: Training pictures, un-augmented, with parts.
-        progress: Wraps the picture indices to show progress.
+        network: Network with prototypes, in eval mode.
+        dataset: Training images with object parts, without augmentation.
+        progress: Wraps the image indices to show progress.
 
     Returns:
-        (P,) part ids, from 1; 0 for prototypes that are not in use, whose class shows no part, or for which no part is
-        left.
+        (P,) part ids, from 1; 0 for a prototype that is not in use, whose class has no part in any image, or for which
+        no part is left.
     """
     units, tally = tally_prototypes(network, dataset, progress)
     assert units.scale is not None
-    part_of = torch.zeros_like(require_prototypes(network).prototypes.prototype_class)
+    part_of = torch.zeros_like(network.prototype_head.prototypes.prototype_class)
     classes, scales = units.unit_class.numpy(), units.scale.numpy()
     hits = tally.hits / tally.shown.clip(1)
     part_class = np.where(tally.shown > 0, class_of_parts(dataset), -1)

@@ -1,38 +1,34 @@
-"""Projection: every prototype becomes the training patch of its class that is nearest to it."""
+"""Projection: every prototype is replaced by its nearest training patch of the same class."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.inference.nearest_patches import Nearest, nearest_patches
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.model.search import Nearest, nearest_patches
 from scaleprotoseg.model.source import Source, context_window, crop_png, patch_box, reach_of
+from scaleprotoseg.progress import Progress
 
 log = logging.getLogger(__name__)
 
 
-def project(
-    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> None:
-    """Puts every prototype onto its nearest training patch, in one pass of the network over the pictures.
+def project(network: Network, dataset: SegmentationDataset, progress: Progress = iter) -> None:
+    """Replace every prototype by its nearest training patch, in one pass over the images.
 
-    Prototypes that land on the same patch become one; their classifier columns are added, so that no score changes. A
-    prototype whose class occurs nowhere stays as it is, without a source.
+    Prototypes with the same patch are merged into one and their classifier columns are added, so that no score changes.
+    A prototype of a class without labeled pixels is not changed and has no source.
 
     Args:
-        network: With a prototype head, in eval mode; changed in place.
-        dataset: Training pictures, un-augmented.
-        progress: Wraps the picture indices to show progress.
+        network: Network with a prototype head, in eval mode; changed in place.
+        dataset: Training images, without augmentation.
+        progress: Wraps the image indices to show progress.
     """
-    head = require_prototypes(network)
-    assert isinstance(head, PrototypeHead)
+    head = network.prototype_head
     layer = head.prototypes
     nearest = nearest_patches(network, dataset, progress=progress)
     found = nearest.image[:, 0] >= 0
@@ -43,22 +39,20 @@ def project(
     network.replace_head(head.merge(torch.tensor(keep, device=layer.vectors.device), into), sources)
 
 
-def find_sources(
-    network: Network, dataset: SegmentationDataset, progress: Callable[[Iterable[int]], Iterable[int]] = iter
-) -> None:
-    """Names every prototype's nearest training patch as its source and leaves the prototype where it is.
+def find_sources(network: Network, dataset: SegmentationDataset, progress: Progress = iter) -> None:
+    """Set the source of every prototype to its nearest training patch, without changing the prototype.
 
     Args:
-        network: With prototypes, in eval mode; only its sources change.
-        dataset: Training pictures, un-augmented.
-        progress: Wraps the picture indices to show progress.
+        network: Network with prototypes, in eval mode; its sources are changed in place.
+        dataset: Training images, without augmentation.
+        progress: Wraps the image indices to show progress.
     """
     nearest = nearest_patches(network, dataset, progress=progress)
     network.sources = _sources(network, dataset, nearest, list(range(len(network.sources))))
 
 
 def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[list[int], list[int]]:
-    """Indices of the first prototype on each patch, and for every prototype its position among them."""
+    """Return the indices of the first prototype on each patch, and each prototype's position among them."""
     keep: list[int] = []
     into: list[int] = []
     position: dict[tuple[int, ...], int] = {}
@@ -73,8 +67,8 @@ def _distinct(nearest: Nearest, classes: list[int], scales: list[int]) -> tuple[
 
 
 def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, keep: list[int]) -> list[Source | None]:
-    """The source of every kept prototype; each picture is read once."""
-    layer = require_prototypes(network).prototypes
+    """Return the sources of the prototypes in ``keep``; each image is read once."""
+    layer = network.prototype_head.prototypes
     sources: dict[int, Source | None] = dict.fromkeys(keep)
     for image in sorted({int(nearest.image[index, 0]) for index in keep} - {-1}):
         sample = dataset[image]
@@ -83,46 +77,45 @@ def _sources(network: Network, dataset: SegmentationDataset, nearest: Nearest, k
             cell = divmod(int(nearest.cell[index, 0]), columns)
             reach = reach_of(network.config, int(layer.prototype_scale[index]))
             sources[index] = source_at(sample, cell, (rows, columns), reach, float(nearest.distance[index, 0]))
-    lost = sum(source is None for source in sources.values())
-    if lost:
-        log.warning("%d prototypes belong to classes without training pixels and stay without a training patch", lost)
+    missing = sum(source is None for source in sources.values())
+    if missing:
+        log.warning("%d prototypes belong to classes without training pixels and have no training patch", missing)
     return [sources[index] for index in keep]
 
 
-def sources_by_picture(
+def sources_by_image(
     network: Network, dataset: SegmentationDataset
 ) -> Iterator[tuple[Sample, list[tuple[int, Source]]]]:
-    """The pictures that prototypes come from, each read once, with the prototypes and their sources.
+    """Yield each image that prototypes come from, with the indices of these prototypes and their sources.
 
     Args:
-        network: Projected.
-        dataset: The training pictures it was projected onto.
+        network: Network after projection.
+        dataset: Training images it was projected onto.
 
     Raises:
-        UserError: If a prototype's picture is not among them.
+        UserError: If the image of a prototype is not in the data set.
     """
-    places = {name: index for index, name in enumerate(dataset.sample_names)}
-    by_picture: dict[str, list[tuple[int, Source]]] = {}
+    index_of = {name: index for index, name in enumerate(dataset.sample_names)}
+    by_image: dict[str, list[tuple[int, Source]]] = {}
     for index, source in enumerate(network.sources):
         if source is not None:
-            by_picture.setdefault(source.image, []).append((index, source))
-    for name, prototypes in by_picture.items():
-        if name not in places:
-            raise UserError(f"{dataset.name}: {name}, the picture of a prototype, is not in it; project again first")
-        yield dataset[places[name]], prototypes
+            by_image.setdefault(source.image, []).append((index, source))
+    for name, prototypes in by_image.items():
+        if name not in index_of:
+            raise UserError(f"{dataset.name}: {name}, the image of a prototype, is not in it; project again first")
+        yield dataset[index_of[name]], prototypes
 
 
 def source_at(sample: Sample, cell: tuple[int, int], grid: tuple[int, int], reach: int, distance: float) -> Source:
-    """A cell of a training picture as a source, with what is shown of it.
+    """Build the source for a cell of a training image, with the crop that is shown for it.
 
     Args:
-        sample: The picture.
+        sample: The image.
         cell: (row, column) on its feature map.
         grid: (height, width) of the feature map.
-        reach: Cells to each side that are shown.
-        distance: Squared distance from the prototype.
+        reach: Number of cells that are shown on each side.
+        distance: Squared distance between the patch and the prototype.
     """
     box = patch_box(cell, grid, sample.image.size, reach)
     window = context_window(box, sample.image.size)
-    picture = crop_png(sample.image, window)
-    return Source(sample.name, sample.image.size, cell, box, window, distance, picture)
+    return Source(sample.name, sample.image.size, cell, box, window, distance, crop_png(sample.image, window))

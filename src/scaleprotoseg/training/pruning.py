@@ -1,9 +1,8 @@
-"""Pruning of prototypes, by their neighbours (ProtoSeg; Chen et al., 2019) or by the parts they point at."""
+"""Pruning of prototypes, by their nearest patches (ProtoSeg; Chen et al., 2019) or by the object parts they hit."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -11,17 +10,16 @@ from torch import Tensor
 
 from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.model.inference import require_prototypes
+from scaleprotoseg.inference.nearest_patches import nearest_patches
+from scaleprotoseg.inference.part_targets import class_of_parts
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.model.parts import class_of_parts
-from scaleprotoseg.model.prototypes import PrototypeHead
-from scaleprotoseg.model.search import nearest_patches
+from scaleprotoseg.progress import Progress
 from scaleprotoseg.training.pointing import tally_prototypes
 
 log = logging.getLogger(__name__)
 
-NAMED = 8
-"""Classes without prototypes that a warning names; the others are counted."""
+MAX_NAMED = 8
+"""Largest number of classes without prototypes that a warning names; the others are counted."""
 
 
 def prune_by_neighbours(
@@ -29,67 +27,66 @@ def prune_by_neighbours(
     dataset: SegmentationDataset,
     neighbours: int,
     agreeing: int,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> None:
-    """Drops every prototype that has too few of its own class among its nearest training patches.
+    """Drop every prototype with too few patches of its own class among its nearest training patches.
 
     Args:
-        network: With a prototype head, in eval mode; changed in place.
-        dataset: Training pictures, un-augmented.
-        neighbours: Nearest patches of any class that are looked at, each of another picture.
-        agreeing: How many of them must be of the prototype's class.
-        progress: Wraps the picture indices to show progress.
+        network: Network with a prototype head, in eval mode; changed in place.
+        dataset: Training images, without augmentation.
+        neighbours: Number of nearest patches to examine, of any class and each from another image.
+        agreeing: Smallest number of them that must be of the prototype's class.
+        progress: Wraps the image indices to show progress.
 
     Raises:
-        UserError: If no prototype would stay.
+        UserError: If no prototype would be left.
     """
-    head = network.head
-    assert isinstance(head, PrototypeHead)
-    nearest = nearest_patches(network, dataset, neighbours, own_class=False, once_a_picture=True, progress=progress)
+    head = network.prototype_head
+    nearest = nearest_patches(network, dataset, neighbours, own_class=False, one_per_image=True, progress=progress)
     classes = head.prototypes.prototype_class
     keep = ((nearest.label == classes[:, None]).sum(dim=1) >= agreeing).nonzero().flatten()
     if not len(keep):
         raise UserError(
             f"prune-by-neighbours: no prototype has {agreeing} of its class among its {neighbours} nearest patches; "
-            "lower agreeing, or train longer before"
+            "lower agreeing, or train longer first"
         )
-    _keep(network, keep)
+    _select(network, keep)
     empty = sorted(set(classes.tolist()) - set(classes[keep].tolist()))
     if empty:
-        names = ", ".join(network.labels.names[index] for index in empty[:NAMED])
-        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
-        log.warning("no prototype is left of %s%s: no pixel can look like them any more", names, more)
+        names = ", ".join(network.labels.names[index] for index in empty[:MAX_NAMED])
+        more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
+        log.warning("no prototype is left of %s%s: no pixel can be similar to these classes any more", names, more)
 
 
 def prune_by_parts(
     network: Network,
     dataset: SegmentationDataset,
     agreement: float,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> None:
-    """Drops the prototypes that do not hit one part of their class, with and without noise, and those not in use.
+    """Drop prototypes that do not reliably hit one object part of their class, and prototypes that are not in use.
 
-    Each class keeps its best, and all that are in use if no picture shows a part of it.
+    Each class keeps its best prototype; a class of which no image shows a part keeps all prototypes in use.
 
     Args:
-        network: With prototypes, in eval mode; changed in place.
-        dataset: Training pictures, un-augmented, with parts.
-        agreement: A prototype stays if it hits one part, without and with noise, in more than this share of the
-            pictures that show the part.
-        progress: Wraps the picture indices to show progress.
+        network: Network with prototypes, in eval mode; changed in place.
+        dataset: Training images with object parts, without augmentation.
+        agreement: Fraction in 0-1; a prototype is kept if it hits one part, both with and without noise, in more than
+            this fraction of the images that show the part.
+        progress: Wraps the image indices to show progress.
     """
     units, tally = tally_prototypes(network, dataset, progress)
     unit_class = units.unit_class.numpy()
-    shares = tally.agreement(tally.steady, class_of_parts(dataset), unit_class)
-    keep = np.isnan(shares) | (shares > agreement)
+    fractions = tally.agreement(tally.steady, class_of_parts(dataset), unit_class)
+    keep = np.isnan(fractions) | (fractions > agreement)
     for label in np.unique(unit_class):
         own = units.of(label)
-        keep[own[shares[own].argmax()]] = True
-    _keep(network, units.index[torch.from_numpy(keep)])
+        keep[own[fractions[own].argmax()]] = True
+    _select(network, units.index[torch.from_numpy(keep)])
 
 
-def _keep(network: Network, keep: Tensor) -> None:
-    """Drops all prototypes but some."""
-    head = require_prototypes(network)
-    log.info("%d of %d prototypes stay", len(keep), len(network.sources))
+def _select(network: Network, keep: Tensor) -> None:
+    """Drop all prototypes whose (P',) indices are not in ``keep``."""
+    head = network.prototype_head
+    log.info("%d of %d prototypes are kept", len(keep), len(network.sources))
     network.replace_head(head.select(keep), [network.sources[index] for index in keep.tolist()])

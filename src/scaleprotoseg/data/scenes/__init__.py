@@ -1,4 +1,4 @@
-"""Street scenes drawn by code: a data set that needs no download, with exact class and part masks."""
+"""Procedurally drawn street scenes: a data set with exact class and part masks that needs no download."""
 
 from scaleprotoseg.data.scenes.reader import SEED, SIZES, VERSION, Scenes, scenes
 

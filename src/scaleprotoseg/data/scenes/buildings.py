@@ -1,4 +1,4 @@
-"""Buildings: boxes with roofs, whose walls carry windows, doors and shop fronts in perspective."""
+"""Buildings: boxes with roofs and with windows, doors and shop fronts drawn in perspective on their walls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scaleprotoseg.data.scenes.camera import NEAR, Camera, Place, facing
+from scaleprotoseg.data.scenes.camera import NEAR, Camera, Position, facing
 from scaleprotoseg.data.scenes.canvas import SCALE, Canvas, Color, Surface, mix, scaled
 from scaleprotoseg.data.scenes.light import Light
 
@@ -27,12 +27,12 @@ Plot = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tupl
 
 @dataclass(frozen=True)
 class Wall:
-    """One outer wall, seen from outside: ``start`` is its left end on the ground, ``end`` its right one.
+    """An outer wall of a building.
 
     Attributes:
-        start: (x, z) in metres.
-        end: (x, z) in metres.
-        height: Metres.
+        start: Position (x, z) of the left end on the ground, as seen from outside, in meters.
+        end: Position (x, z) of the right end on the ground, as seen from outside, in meters.
+        height: Height in meters.
     """
 
     start: tuple[float, float]
@@ -41,22 +41,22 @@ class Wall:
 
     @cached_property
     def length(self) -> float:
-        """Metres from end to end."""
+        """Distance between the two ends in meters."""
         return math.dist(self.start, self.end)
 
     @cached_property
     def normal(self) -> tuple[float, float, float]:
-        """Unit vector that points away from the wall."""
+        """Outward unit normal."""
         along_x, along_z = (self.end[0] - self.start[0]) / self.length, (self.end[1] - self.start[1]) / self.length
         return along_z, 0.0, -along_x
 
-    def at(self, along: float, up: float, out: float = 0.0) -> Place:
-        """The place ``along`` metres from the left end, ``up`` from the ground and ``out`` in front."""
+    def at(self, along: float, up: float, out: float = 0.0) -> Position:
+        """Return the position ``along`` meters from the left end, ``up`` above the ground and ``out`` in front."""
         normal_x, _, normal_z = self.normal
         return self.start[0] - along * normal_z + out * normal_x, up, self.start[1] + along * normal_x + out * normal_z
 
-    def panel(self, left: float, right: float, bottom: float, top: float, out: float = 0.0) -> list[Place]:
-        """The four corners of a rectangle on the wall, anticlockwise from outside."""
+    def panel(self, left: float, right: float, bottom: float, top: float, out: float = 0.0) -> list[Position]:
+        """Return the four corners of a rectangle on the wall, counterclockwise as seen from outside."""
         return [
             self.at(left, bottom, out), self.at(right, bottom, out), self.at(right, top, out), self.at(left, top, out)
         ]  # fmt: skip
@@ -64,21 +64,21 @@ class Wall:
 
 @dataclass(frozen=True)
 class Building:
-    """A house on a four-cornered plot.
+    """A building on a plot with four corners.
 
     Attributes:
-        plot: Corners (x, z), so that each wall runs from one to the next with the outside on its right hand;
-            the first wall faces the street.
-        height: Metres to the eaves.
-        color: Of the walls.
-        roof: ``flat``, ``mansard`` or ``pitched``.
-        roof_color: Of the roof.
-        shop: Whether the ground floor is a shop.
-        window: Width and height of a window in metres; as wide as the bay for a ribbon.
-        bay: Distance between windows.
-        storey: Height of a storey.
-        brick: Whether courses of bricks show.
-        seed: Of the details.
+        plot: Corners (x, z) in meters, ordered so that the outside lies to the right when walking along each wall from
+            one corner to the next; the first wall faces the street.
+        height: Height of the eaves in meters.
+        color: Color of the walls.
+        roof: Shape of the roof: ``flat``, ``mansard`` or ``pitched``.
+        roof_color: Color of the roof.
+        shop: True if the ground floor is a shop.
+        window: Width and height of a window in meters; nearly as wide as the bay for a ribbon window.
+        bay: Horizontal distance between the centers of neighboring windows in meters.
+        storey: Height of one floor in meters.
+        brick: True if courses of bricks are visible.
+        seed: Seed of the details.
     """
 
     plot: Plot
@@ -95,17 +95,17 @@ class Building:
 
     @cached_property
     def walls(self) -> list[Wall]:
-        """The four walls, the one on the street first."""
+        """The four walls, starting with the street front."""
         return [
             Wall(corner, self.plot[(index + 1) % len(self.plot)], self.height) for index, corner in enumerate(self.plot)
         ]
 
     def depth(self, camera: Camera) -> float:
-        """Depth of the far end of the front, which decides what is drawn before it."""
+        """Return the depth of the far end of the street front in meters, by which the scene is sorted."""
         return max(camera.depth(*self.plot[0]), camera.depth(*self.plot[1]))
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Throws the shadow of the box on the ground."""
+        """Cast the shadow of the box onto the ground."""
         reach = self.height / max(light.sun[1], 0.25)
         dx, dz = -light.sun[0] * reach, -light.sun[2] * reach
         for wall in self.walls:
@@ -114,7 +114,7 @@ class Building:
             canvas.shadow(camera.polygon(ground), light.shadow)
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints the sides that face the camera, the street front last."""
+        """Paint the walls that face the camera, the street front last, and the roof."""
         rng = np.random.default_rng(self.seed)
         for index in (2, 1, 3, 0):
             wall = self.walls[index]
@@ -231,8 +231,8 @@ class Building:
                 if facing(band):
                     canvas.polygon(band, light.shade(self.roof_color, wall.normal), Surface.ROOF, depth)
             return
-        rise, share = (2.6, 0.28) if self.roof == "mansard" else (0.42 * walls[1].length, 0.0)
-        heads = [self._head(corner, share) for corner in range(4)]
+        rise, fraction = (2.6, 0.28) if self.roof == "mansard" else (0.42 * walls[1].length, 0.0)
+        heads = [self._head(corner, fraction) for corner in range(4)]
         for index in (2, 1, 3, 0):
             wall = walls[index]
             eaves = [wall.at(0, top), wall.at(wall.length, top)]
@@ -254,15 +254,15 @@ class Building:
                 lean = (wall.normal[0] * 0.7, 0.7, wall.normal[2] * 0.7)
                 canvas.polygon(outline, light.shade(self.roof_color, lean), Surface.ROOF, depth)
 
-    def _head(self, corner: int, share: float) -> tuple[float, float]:
-        """The place (x, z) a corner of the roof leans to: ``share`` of the way to the middle of the plot."""
+    def _head(self, corner: int, fraction: float) -> tuple[float, float]:
+        """Return the upper end (x, z) of a sloping roof edge: ``fraction`` of the way to the middle of the plot."""
         x, z = self.plot[corner]
-        middle_x, middle_z = (sum(place[axis] for place in self.plot) / 4 for axis in range(2))
-        return x + share * (middle_x - x), z + share * (middle_z - z)
+        middle_x, middle_z = (sum(position[axis] for position in self.plot) / 4 for axis in range(2))
+        return x + fraction * (middle_x - x), z + fraction * (middle_z - z)
 
 
 def any_building(plot: Plot, height: float, rng: np.random.Generator) -> Building:
-    """Draws the style of a building on a given plot."""
+    """Sample the style of a building on a given plot."""
     storey = float(rng.uniform(2.9, 3.5))
     bay = float(rng.uniform(2.1, 3.2))
     wide = rng.uniform() < 0.2

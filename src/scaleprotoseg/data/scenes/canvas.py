@@ -1,4 +1,4 @@
-"""A canvas that paints a picture and its exact labels in the same stroke."""
+"""Canvas on which every stroke paints both the image and its exact labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from PIL import Image, ImageDraw, ImageFilter
 from scaleprotoseg.data.dataset import PartTable
 
 SCALE = 3
-"""Canvas pixels per picture pixel, each way. Odd, so that a canvas pixel lies at the centre of every picture pixel."""
+"""Canvas pixels per image pixel along each axis; odd, so that every image pixel has a canvas pixel at its center."""
 
-_OWNER = 32  # A mark is the surface plus this many times the number of the thing it belongs to.
+_OWNER = 32
+"""Factor that packs two numbers into a mark: ``surface + _OWNER * owner``; larger than any surface."""
 
 Color = tuple[float, float, float]
 Point = tuple[float, float]
 
 
 class Surface(IntEnum):
-    """What a canvas pixel shows: fixes both its class and its part, so that the two can never disagree."""
+    """Surface shown by a canvas pixel; it determines both class and object part, so that the two always agree."""
 
     SKY = 0
     WALL = 1
@@ -82,15 +83,15 @@ _PART_OF = np.array(
 
 
 class Canvas:
-    """An enlarged picture and, beside it, the surface of every pixel.
+    """An enlarged image together with the surface of every pixel.
 
-    Colours fade towards ``haze`` with distance, so everything painted says how far away it is.
+    Colors fade toward ``haze`` with distance, so every shape is painted at a depth.
 
     Args:
-        width: Width of the finished picture in pixels.
-        height: Height of the finished picture in pixels.
-        haze: Colour of the air far away.
-        density: Share of colour lost per metre, in 0-1.
+        width: Width of the finished image in pixels.
+        height: Height of the finished image in pixels.
+        haze: Color of distant air.
+        density: Haze per meter, at least 0; ``1 / (1 + density * depth)`` of a color remains at a depth.
     """
 
     def __init__(self, width: int, height: int, haze: Color, density: float) -> None:
@@ -103,36 +104,36 @@ class Canvas:
         self._attach()
 
     def copy(self) -> Canvas:
-        """Another canvas that shows the same so far."""
-        twin = Canvas(self.width // SCALE, self.height // SCALE, self.haze, self.density)
-        twin._image, twin._marks, twin._shadows = self._image.copy(), self._marks.copy(), self._shadows.copy()
-        twin._attach()
-        return twin
+        """Return an independent copy, whose current owner is the background."""
+        copy = Canvas(self.width // SCALE, self.height // SCALE, self.haze, self.density)
+        copy._image, copy._marks, copy._shadows = self._image.copy(), self._marks.copy(), self._shadows.copy()
+        copy._attach()
+        return copy
 
     def own(self, owner: int) -> None:
-        """Whatever is painted from now on belongs to thing number ``owner``; the background is number 0."""
+        """Assign everything painted from now on to the object with number ``owner``; the background is number 0."""
         self._owner = owner * _OWNER
 
     def _attach(self) -> None:
-        # Without antialiasing: shapes then land on the same pixels in the picture and in the labels.
+        # Drawing without antialiasing puts shapes onto the same pixels in the image and in the labels.
         self._brush = ImageDraw.Draw(self._image)
         self._marker = ImageDraw.Draw(self._marks)
         self._shade = ImageDraw.Draw(self._shadows)
 
     def fill(self, image: npt.NDArray[np.uint8], surfaces: npt.NDArray[np.uint8]) -> None:
-        """Starts from a painted background: (H, W, 3) colours and (H, W) surfaces at canvas size."""
+        """Replace the image by (H, W, 3) colors and the labels by (H, W) surfaces, both at canvas size."""
         self._image = Image.fromarray(image)
         self._marks = Image.fromarray(surfaces.astype(np.int32))
         self._attach()
 
     def polygon(self, points: Sequence[Point], color: Color, surface: Surface, depth: float) -> None:
-        """Paints a filled polygon.
+        """Paint a filled polygon.
 
         Args:
-            points: Corners in canvas pixels; fewer than three paint nothing.
-            color: Colour close up, 0-255 each.
-            surface: What it is.
-            depth: Distance from the camera in metres.
+            points: Corners in canvas pixels; nothing is painted if there are fewer than three.
+            color: Color without haze, RGB in 0-255; brighter values are compressed.
+            surface: Surface to label the pixels with.
+            depth: Distance from the camera in meters.
         """
         if len(points) < 3:
             return
@@ -149,30 +150,30 @@ class Canvas:
     def disc(
         self, centre: Point, radius: float, color: Color, surface: Surface, depth: float, squash: float = 1.0
     ) -> None:
-        """Paints an ellipse, ``squash`` times as wide as high, as a polygon with enough corners for its size."""
+        """Paint an ellipse, ``squash`` times as wide as high, as a polygon with enough corners for its size."""
         self.polygon(ring(centre, radius, squash), color, surface, depth)
 
     def shadow(self, points: Sequence[Point], strength: float) -> None:
-        """Notes a shadow (strength 0-1) that :meth:`cast` will lay on what is painted by then."""
+        """Record a shadow (strength 0-1) that :meth:`cast` later applies to everything painted by then."""
         if len(points) >= 3:
             self._shade.polygon(points, fill=round(255 * strength))
 
     def cast(self, softness: float) -> None:
-        """Lays all noted shadows, blurred by ``softness`` canvas pixels, on the picture painted so far."""
+        """Apply all recorded shadows, blurred by ``softness`` canvas pixels, to the image painted so far."""
         soft = self._shadows.filter(ImageFilter.BoxBlur(softness))
         self._image.paste(Image.new("RGB", self._image.size, (14, 16, 30)), mask=soft)
         self._attach()
 
     def image(self) -> Image.Image:
-        """The picture at its final size, with smooth edges."""
+        """Return the image at its final size, with smooth edges."""
         return self._image.reduce(SCALE)
 
     def surfaces(self) -> npt.NDArray[np.uint8]:
-        """(H, W) :class:`Surface` values at final size: what the centre of each pixel shows."""
+        """Return the :class:`Surface` at the center of each pixel of the final image, (H, W)."""
         return (self._centres() % _OWNER).astype(np.uint8)
 
     def areas(self, owners: int) -> list[int]:
-        """Visible picture pixels of each thing below number ``owners``, the background first."""
+        """Return the number of visible image pixels of the background and of the objects 1 to ``owners - 1``."""
         areas: list[int] = np.bincount((self._centres() // _OWNER).ravel(), minlength=owners).tolist()
         return areas
 
@@ -181,34 +182,34 @@ class Canvas:
 
 
 def class_mask(surfaces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Train ids of :data:`CLASSES` for surfaces of any shape."""
+    """Return the train ids (indices into :data:`CLASSES`) of an array of surfaces of any shape."""
     return _CLASS_OF[surfaces]
 
 
 def part_mask(surfaces: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Part ids of :data:`PARTS` for surfaces of any shape; 0 where a surface is no part."""
+    """Return the part ids of :data:`PARTS` for an array of surfaces of any shape; 0 for surfaces without a part."""
     return _PART_OF[surfaces]
 
 
 def _soft(value: float) -> float:
-    """Compresses bright values smoothly below 255, so that sunlit colours keep their hue."""
+    """Compress bright values smoothly below 255, so that sunlit colors keep their hue."""
     over = value - 185.0
     return value if over <= 0 else 185.0 + over / (1.0 + over / 68.0)
 
 
 def ring(centre: Point, radius: float, squash: float = 1.0) -> list[Point]:
-    """Corners of an ellipse ``radius`` high and ``squash * radius`` wide (half axes)."""
+    """Return the corners of an ellipse with half axes ``squash * radius`` (horizontal) and ``radius`` (vertical)."""
     corners = max(6, min(24, int(radius * 1.5)))
     angles = [2 * math.pi * corner / corners for corner in range(corners)]
     return [(centre[0] + squash * radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles]
 
 
-def mix(first: Color, second: Color, share: float) -> Color:
-    """The colour ``share`` of the way from ``first`` to ``second``."""
-    red, green, blue = (a + share * (b - a) for a, b in zip(first, second, strict=True))
+def mix(first: Color, second: Color, fraction: float) -> Color:
+    """Return the color that is ``fraction`` of the way from ``first`` to ``second``."""
+    red, green, blue = (a + fraction * (b - a) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def scaled(color: Color, factor: float) -> Color:
-    """A colour made ``factor`` times as bright."""
+    """Return a color ``factor`` times as bright."""
     return color[0] * factor, color[1] * factor, color[2] * factor

@@ -1,4 +1,4 @@
-"""Cars: a side outline given width, so that every view of it comes from one shape."""
+"""Cars: side outlines extruded to a width, so that one shape yields every view."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaleprotoseg.data.scenes.camera import Camera, Place, facing
+from scaleprotoseg.data.scenes.camera import Camera, Position, facing
 from scaleprotoseg.data.scenes.canvas import Canvas, Color, Point, Surface, mix, scaled
 from scaleprotoseg.data.scenes.light import Light
 
@@ -19,13 +19,13 @@ _PAINTS: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class Shape:
-    """The side outline of a kind of car, in metres: (along, up), the front at positive ``along``.
+    """Side view of a car model; points are (along, up) in meters, with the front at positive ``along``.
 
     Attributes:
         outline: Corners from the rear bumper over the roof to the front bumper.
-        glass: Positions in ``outline`` where a pane across the car starts (rear window, windscreen).
+        glass: Indices into ``outline`` at which a pane across the car starts (rear window, windshield).
         windows: Outlines of the side windows.
-        axles: Places of the wheels along the car.
+        axles: Positions of the axles along the car.
         wheel: Radius of a wheel.
         belt: Height above which the cabin narrows.
     """
@@ -90,13 +90,13 @@ class Car:
     """A car on the road.
 
     Attributes:
-        x: Place of its middle across the street.
-        z: Place of its middle along the street.
-        heading: Direction its front points to, in radians; 0 along the street.
-        shape: Its kind.
-        paint: Its colour.
-        width: Metres.
-        braking: Whether its rear lights are bright.
+        x: Position of the middle of the car across the street in meters.
+        z: Position of the middle of the car along the street in meters.
+        heading: Direction of the front in radians; 0 along the street.
+        shape: Side view.
+        paint: Color of the body.
+        width: Width in meters.
+        braking: True if the rear lights are bright.
     """
 
     x: float
@@ -108,16 +108,16 @@ class Car:
     braking: bool
 
     def depth(self, camera: Camera) -> float:
-        """Metres in front of the camera."""
+        """Return the depth in meters."""
         return camera.depth(self.x, self.z)
 
     def extent(self) -> tuple[float, float]:
-        """Rough width and height in metres, for what hides what."""
+        """Return the approximate visible width and height in meters."""
         turned = abs(math.sin(self.heading))
         return self.width + turned * (4.4 - self.width), max(up for _, up in self.shape.outline)
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Darkens the ground under the car and, in sunlight, beside it."""
+        """Cast the shadow in direct light and darken the ground under the car."""
         first, last = self.shape.outline[0][0], self.shape.outline[-1][0]
         corners = ((first, -1.0), (last, -1.0), (last, 1.0), (first, 1.0))
         under = [self._at(along, 0.0, 1.05 * side) for along, side in corners]
@@ -126,7 +126,7 @@ class Car:
         canvas.shadow(camera.polygon(under), 0.75)
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints wheels, the sides in view, then every pane and panel that faces the camera."""
+        """Paint the tires, the visible sides, then every pane and panel that faces the camera."""
         depth = self.depth(camera)
         outline = self.shape.outline
         self._treads(canvas, camera, depth)
@@ -150,24 +150,24 @@ class Car:
         for end in (0, 1):
             self._face(end, canvas, camera, light, depth)
 
-    def _at(self, along: float, up: float, side: float) -> Place:
-        """Street place of a point of the car; ``side`` is -1 at its left and 1 at its right flank."""
+    def _at(self, along: float, up: float, side: float) -> Position:
+        """Return the street position of a point of the car; ``side`` is -1 at its left side and 1 at its right side."""
         top = max(height for _, height in self.shape.outline)
         narrow = 1.0 - 0.2 * max(0.0, up - self.shape.belt) / (top - self.shape.belt)
         across = 0.5 * self.width * side * narrow
         cos, sin = math.cos(self.heading), math.sin(self.heading)
         return self.x + along * sin + across * cos, up, self.z + along * cos - across * sin
 
-    def _strip(self, first: Point, second: Point, inset: float = 0.0) -> list[Place]:
-        """The panel across the car between two corners of its outline, anticlockwise from outside."""
+    def _strip(self, first: Point, second: Point, inset: float = 0.0) -> list[Position]:
+        """Return the panel across the car between two corners of its outline, counterclockwise as seen from outside."""
         (a, b), (c, d) = first, second
         if inset:
             a, b, c, d = a + inset * (c - a), b + inset * (d - b), c - inset * (c - a), d - inset * (d - b)
         wide = 1.0 - inset
         return [self._at(a, b, -wide), self._at(a, b, wide), self._at(c, d, wide), self._at(c, d, -wide)]
 
-    def _pane(self, strip: list[Place], canvas: Canvas, camera: Camera, light: Light, depth: float) -> None:
-        middle = [sum(place[axis] for place in strip) / 4 for axis in range(3)]
+    def _pane(self, strip: list[Position], canvas: Canvas, camera: Camera, light: Light, depth: float) -> None:
+        middle = [sum(position[axis] for position in strip) / 4 for axis in range(3)]
         shrunk = [
             (p[0] + 0.12 * (middle[0] - p[0]), p[1] + 0.12 * (middle[1] - p[1]), p[2] + 0.12 * (middle[2] - p[2]))
             for p in strip
@@ -188,16 +188,16 @@ class Car:
             pane = camera.polygon([self._at(along, up, side) for along, up in window])
             canvas.polygon(pane, mix((34, 40, 48), light.zenith, 0.22), Surface.WINDSCREEN, depth)
         for axle in self.shape.axles:
-            for share, tone in ((1.22, (18, 18, 20)), (1.0, (34, 34, 38)), (0.55, (150, 152, 156))):
-                radius = share * self.shape.wheel
-                surface = Surface.BODY if share > 1.1 else Surface.WHEEL
-                places = [
+            for factor, tone in ((1.22, (18, 18, 20)), (1.0, (34, 34, 38)), (0.55, (150, 152, 156))):
+                radius = factor * self.shape.wheel
+                surface = Surface.BODY if factor > 1.1 else Surface.WHEEL
+                positions = [
                     self._at(
                         axle + radius * math.cos(a), max(0.0, self.shape.wheel + radius * math.sin(a)), 1.01 * side
                     )
                     for a in np.linspace(0, 2 * math.pi, 14, endpoint=False).tolist()
                 ]
-                canvas.polygon(camera.polygon(places), tone, surface, depth)
+                canvas.polygon(camera.polygon(positions), tone, surface, depth)
         for end, color in ((0, (178, 30, 28)), (-1, (240, 232, 206))):
             along, up = self.shape.outline[end][0] * 0.985, self.shape.belt * 0.7
             inner = along * 0.9
@@ -211,17 +211,17 @@ class Car:
                 canvas.polygon(camera.polygon(tread), (26, 26, 28), Surface.WHEEL, depth)
 
     def _face(self, end: int, canvas: Canvas, camera: Camera, light: Light, depth: float) -> None:
-        """Lamps, grille or number plate and bumper on the rear (0) or the front (1)."""
+        """Paint lamps, bumper and license plate or grille on the rear (``end`` 0) or the front (``end`` 1)."""
         outline = self.shape.outline
         (low_along, low), (high_along, high) = (outline[0], outline[1]) if end == 0 else (outline[-1], outline[-2])
         hand = 1.0 if end == 0 else -1.0
 
         def panel(left: float, right: float, bottom: float, top: float) -> list[Point]:
-            places = []
-            for side, share in ((left, bottom), (right, bottom), (right, top), (left, top)):
-                along = low_along + share * (high_along - low_along)
-                places.append(self._at(along * 1.01, low + share * (high - low), side * hand))
-            return camera.polygon(places)
+            positions = []
+            for side, fraction in ((left, bottom), (right, bottom), (right, top), (left, top)):
+                along = low_along + fraction * (high_along - low_along)
+                positions.append(self._at(along * 1.01, low + fraction * (high - low), side * hand))
+            return camera.polygon(positions)
 
         if not facing(panel(-1, 1, 0, 1)):
             return
@@ -239,7 +239,7 @@ class Car:
 
 
 def any_car(x: float, z: float, heading: float, rng: np.random.Generator) -> Car:
-    """Draws the kind and colour of a car at a given place."""
+    """Sample the model and the color of a car at a given position."""
     shape = _SHAPES[int(rng.choice(len(_SHAPES), p=[0.32, 0.3, 0.2, 0.18]))]
     paint = scaled(_PAINTS[int(rng.integers(len(_PAINTS)))], float(rng.uniform(0.85, 1.08)))
     width = 1.95 if shape is _VAN else float(rng.uniform(1.72, 1.88))

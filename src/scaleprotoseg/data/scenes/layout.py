@@ -1,4 +1,4 @@
-"""The plan of a scene: where the camera stands, and what stands where along the street."""
+"""Layout of a scene: positions of the camera and of all objects along the street."""
 
 from __future__ import annotations
 
@@ -18,39 +18,42 @@ from scaleprotoseg.data.scenes.signs import any_sign
 from scaleprotoseg.data.scenes.trees import any_tree
 
 WIDTH, HEIGHT = 128, 96
+"""Size of a scene in pixels."""
+
 _FAR = 62.0
+"""Distance from the camera to the ends of the street in meters."""
 
 
 class Thing(Protocol):
-    """Anything that stands on the ground."""
+    """An object that stands on the ground."""
 
     def depth(self, camera: Camera) -> float:
-        """Metres in front of the camera."""
+        """Return the depth in meters."""
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Notes its shadow on the ground."""
+        """Record the shadow of the object on the ground."""
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints it."""
+        """Paint the object."""
 
 
 class Compact(Thing, Protocol):
-    """A thing small enough to be hidden as a whole."""
+    """An object small enough to be hidden completely."""
 
     @property
     def x(self) -> float:
-        """Place across the street."""
+        """Position across the street in meters."""
 
     @property
     def z(self) -> float:
-        """Place along the street."""
+        """Position along the street in meters."""
 
     def extent(self) -> tuple[float, float]:
-        """Rough width and height in metres."""
+        """Return the approximate visible width and height in meters."""
 
 
 def any_camera(street: Street, rng: np.random.Generator) -> Camera:
-    """Looks along the street, or across it from one of its pavements."""
+    """Sample a camera that looks along the street, or across it from one of its pavements."""
     focal = float(rng.uniform(96, 130)) * SCALE
     height = float(rng.uniform(1.7, 3.2))
     horizon = float(rng.uniform(0.36, 0.5)) * HEIGHT * SCALE
@@ -69,7 +72,7 @@ def _across(camera: Camera) -> bool:
 
 
 def buildings_and_backdrop(street: Street, camera: Camera, rng: np.random.Generator) -> list[Thing]:
-    """Rows of houses on both sides, broken by side roads and gaps with trees, and what closes the view."""
+    """Sample rows of buildings on both sides, with side roads and gaps with trees, and a backdrop at the ends."""
     things: list[Thing] = []
     tall = float(rng.uniform(5, 13))
     for side in (-1, 1):
@@ -96,42 +99,42 @@ def buildings_and_backdrop(street: Street, camera: Camera, rng: np.random.Genera
 
 
 def _backdrop(street: Street, camera: Camera, rng: np.random.Generator) -> list[Thing]:
-    """Houses and trees that close the view at both ends of the street and, where one sees it, beside it."""
-    # Middle of each row, and the direction from its left to its right end as seen from the street.
+    """Sample buildings and trees that close the view at both ends of the street and, where visible, at its sides."""
+    # Each row has a middle and a direction from its left to its right end, as seen from the street.
     rows = [((street.middle(_FAR), _FAR), (1, 0)), ((street.middle(-_FAR), -_FAR), (-1, 0))]
     if _across(camera) or street.crossing is not None:
         rows += [((side * (street.front + 24), 0.0), (0, -side)) for side in (-1, 1)]
     things: list[Thing] = []
     for (x, z), (along_x, along_z) in rows:
-        place = -45.0
-        while place < 45.0:
+        position = -45.0
+        while position < 45.0:
             wide, back = float(rng.uniform(8, 16)), float(rng.uniform(0, 10))
-            left = (x + along_x * place - along_z * back, z + along_z * place + along_x * back)
+            left = (x + along_x * position - along_z * back, z + along_z * position + along_x * back)
             right = (left[0] + along_x * wide, left[1] + along_z * wide)
             if rng.uniform() < 0.3:
                 things.append(any_tree(*left, rng))
             else:
                 things.append(any_building(_plot(left, right, 9.0), float(rng.uniform(5, 12)), rng))
-            place += wide
+            position += wide
     return things
 
 
 def _plot(left: tuple[float, float], right: tuple[float, float], deep: float) -> Plot:
-    """The ground of a house ``deep`` metres deep, given the corners of its front as seen from the street."""
+    """Return the plot of a building ``deep`` meters deep, given the left and right end of its street front."""
     length = math.dist(left, right)
     back_x, back_z = -(right[1] - left[1]) / length * deep, (right[0] - left[0]) / length * deep
     return left, right, (right[0] + back_x, right[1] + back_z), (left[0] + back_x, left[1] + back_z)
 
 
 def small_things(street: Street, camera: Camera, rng: np.random.Generator) -> list[Compact]:
-    """Cars in their lanes and at the kerb; people, trees and signs on the pavements; only what can be seen well."""
+    """Sample cars, people, trees and signs on the street and its pavements; only those that are clearly visible."""
     things: list[Compact] = []
     taken: list[tuple[float, float]] = []
     cars = int(rng.integers(4, 8))
     for index in range(cars):
-        # Looking along the street, the cars share out the range of sizes between them.
-        share = (index + rng.uniform()) / cars
-        z = float(rng.uniform(-11, 11) if _across(camera) else 6.0 * 6.0**share)
+        # In a view along the street, the depths are stratified so that the cars cover the whole range of sizes.
+        fraction = (index + rng.uniform()) / cars
+        z = float(rng.uniform(-11, 11) if _across(camera) else 6.0 * 6.0**fraction)
         side = float(rng.choice([-1, 1]))
         parked = rng.uniform() < 0.35
         lane = side * (street.half - 1.1 if parked else 0.5 * street.half)
@@ -146,14 +149,14 @@ def small_things(street: Street, camera: Camera, rng: np.random.Generator) -> li
         things.append(any_car(x, street.crossing - 0.5 * street.side_half * math.copysign(1, heading), heading, rng))
     wanted = int(rng.integers(4, 9))
     for attempt in range(60):
-        place = _seen(camera, 2.7, (5.0, 14.0)[attempt % 2], rng)
-        lateral = abs(place[0] - street.middle(place[1]))
-        on_zebra = street.zebra is not None and 0 < place[1] - street.zebra < 2.8
+        position = _seen(camera, 2.7, (5.0, 14.0)[attempt % 2], rng)
+        lateral = abs(position[0] - street.middle(position[1]))
+        on_zebra = street.zebra is not None and 0 < position[1] - street.zebra < 2.8
         if wanted and (street.half + 0.3 < lateral < street.front - 0.2 or (on_zebra and lateral < street.half)):
-            things.append(any_person(*place, rng))
+            things.append(any_person(*position, rng))
             wanted -= 1
-    kerbs = [(any_tree, 7.0, 0.9)] * int(rng.integers(1, 5)) + [(any_sign, 5.0, 0.5)] * int(rng.integers(2, 5))
-    for any_thing, nearest, inside in kerbs:
+    curbs = [(any_tree, 7.0, 0.9)] * int(rng.integers(1, 5)) + [(any_sign, 5.0, 0.5)] * int(rng.integers(2, 5))
+    for any_thing, nearest, inside in curbs:
         x, z = _seen(camera, nearest, 20.0, rng)
         side = 1 if x > street.middle(z) else -1
         if street.crossing is None or abs(z - street.crossing) > street.side_half + 0.6:
@@ -162,13 +165,13 @@ def small_things(street: Street, camera: Camera, rng: np.random.Generator) -> li
 
 
 def _seen(camera: Camera, nearest: float, farthest: float, rng: np.random.Generator) -> tuple[float, float]:
-    """A place in view, the near ones as likely as the far ones by ratio of distance."""
+    """Sample a visible ground position (x, z) whose depth is log-uniform between ``nearest`` and ``farthest``."""
     depth = float(nearest * (farthest / nearest) ** rng.uniform())
     return camera.ground(float(rng.uniform(0.03, 0.97)) * WIDTH * SCALE, depth)
 
 
 def _prominent(things: list[Compact], camera: Camera) -> list[Compact]:
-    """Leaves out what is too near, too small, or mostly behind nearer things or outside the picture."""
+    """Return the objects that are not too near, too small, mostly occluded, or mostly outside the image."""
     taken = np.zeros((HEIGHT, WIDTH), dtype=bool)
     kept = []
     for thing in sorted(things, key=lambda thing: thing.depth(camera)):
@@ -176,7 +179,7 @@ def _prominent(things: list[Compact], camera: Camera) -> list[Compact]:
         if depth < 2.4:
             continue
         unit = camera.scale(depth) / SCALE
-        width, height = (unit * metres for metres in thing.extent())
+        width, height = (unit * meters for meters in thing.extent())
         x, y = (value / SCALE for value in camera.point((thing.x, 0.0, thing.z)))
         rows = slice(max(0, round(y - height)), max(0, round(y)))
         columns = slice(max(0, round(x - width / 2)), max(0, round(x + width / 2)))

@@ -1,4 +1,4 @@
-"""Weather and time of day: the light a scene is drawn in, and how the finished picture is developed."""
+"""Weather and time of day: the light of a scene and the simulated photograph of the finished drawing."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _GRAIN[Surface.CROWN] = 6.0
 
 @dataclass(frozen=True)
 class Light:
-    """The light of one scene.
+    """Light of one scene.
 
     Attributes:
-        sun: Unit vector towards the sun in street coordinates.
-        ambient: Brightness of a face turned away from the sun.
-        direct: Brightness the sun adds to a face turned to it.
-        zenith: Colour of the sky above.
-        haze: Colour of the sky at the horizon, and of distant air.
-        cloud: Colour of clouds.
-        cover: Share of the sky that is cloudy, 0-1.
-        density: Haze per metre.
-        tint: Factor per colour channel.
-        gamma: Exponent of the development; below 1 is brighter.
-        dusk: How many windows and lamps are lit, 0-1.
-        noise: Standard deviation of the sensor noise, in grey values.
-        blur: Radius of the lens blur, in pixels.
+        sun: Unit vector toward the sun in street coordinates.
+        ambient: Brightness of a surface that faces away from the sun.
+        direct: Brightness that the sun adds to a surface that faces it.
+        zenith: Color of the sky at the zenith.
+        haze: Color of the sky at the horizon and of distant air.
+        cloud: Color of the clouds.
+        cover: Cloudiness of the sky, 0-1.
+        density: Haze per meter, see :class:`~.canvas.Canvas`.
+        tint: Factor per color channel.
+        gamma: Exponent applied to brightness in 0-1; below 1 is brighter.
+        dusk: Fraction of windows that are lit; lamps are lit if it is above 0.
+        noise: Standard deviation of the sensor noise in gray values.
+        blur: Radius of the lens blur in pixels.
     """
 
     sun: tuple[float, float, float]
@@ -52,7 +52,7 @@ class Light:
     blur: float
 
     def shade(self, color: Color, normal: tuple[float, float, float]) -> Color:
-        """The colour of a matt face with this outward unit normal."""
+        """Return the color of a matte surface with this outward unit normal."""
         cosine = sum(a * b for a, b in zip(self.sun, normal, strict=True))
         bright = self.ambient + self.direct * max(0.0, cosine)
         return color[0] * bright, color[1] * bright, color[2] * bright
@@ -63,11 +63,11 @@ class Light:
         return 0.62 * self.direct / (self.ambient + self.direct)
 
     def develop(self, image: Image.Image, surfaces: npt.NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-        """Makes a photograph of the clean drawing: glow of lamps, blur, grain of the materials, tint, gamma, noise.
+        """Return a simulated photograph of the clean drawing: glow, blur, grain of the materials, tint, gamma, noise.
 
         Args:
             image: The drawing at final size.
-            surfaces: (H, W) surfaces of the same size, which choose the grain.
+            surfaces: (H, W) surfaces of the same size, which determine the grain.
             rng: Source of the noise.
         """
         height, width = surfaces.shape
@@ -84,7 +84,7 @@ class Light:
 
 
 def any_light(rng: np.random.Generator) -> Light:
-    """Draws the light of a scene: a clear or cloudy day, an overcast one, fog, a low sun, or dusk."""
+    """Sample the light of a scene: a clear, cloudy or overcast day, fog, low sun, or dusk."""
     kind = rng.choice(["clear", "cloudy", "overcast", "fog", "low sun", "dusk"], p=[0.26, 0.24, 0.16, 0.08, 0.14, 0.12])
     bearing, climb = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 1.1)
     ambient, direct, cover, density, dusk = 0.66, 0.52, float(rng.uniform(0.05, 0.4)), 0.003, 0.0

@@ -1,4 +1,4 @@
-"""People: flat figures of limbs, walking or standing, seen from the front or from the side."""
+"""People: flat figures of several limbs, walking or standing, seen from the front, the back or the side."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _TROUSERS: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class Person:
-    """Someone on foot.
+    """A pedestrian.
 
     Attributes:
-        x: Place across the street.
-        z: Place along the street.
-        height: Metres.
-        sideways: -1 walks to the left of the picture, 1 to the right, 0 towards or away from the camera.
-        away: Whether the back is turned (of a figure that is not sideways).
-        stride: How far the legs are apart, 0 (standing) to 1.
-        skirt: Whether a skirt or a long coat hides the thighs.
-        bag: Whether a bag hangs from one hand or a rucksack from the shoulders.
-        skin: Colour.
-        hair: Colour.
-        top: Colour of shirt or coat.
-        bottom: Colour of trousers or skirt.
+        x: Position across the street in meters.
+        z: Position along the street in meters.
+        height: Height in meters.
+        sideways: Direction of walking: -1 to the left of the image, 1 to the right, 0 toward or away from the camera.
+        away: True if the back is visible (only used if ``sideways`` is 0).
+        stride: Distance between the legs relative to a normal step, from 0 (standing) to about 1.
+        skirt: True if a skirt or a long coat hides the thighs.
+        bag: True if the person carries a bag in one hand or, sideways, a backpack.
+        skin: Color of the skin.
+        hair: Color of the hair.
+        top: Color of the shirt or coat.
+        bottom: Color of the trousers or skirt.
     """
 
     x: float
@@ -66,15 +66,15 @@ class Person:
     bottom: Color
 
     def depth(self, camera: Camera) -> float:
-        """Metres in front of the camera."""
+        """Return the depth in meters."""
         return camera.depth(self.x, self.z)
 
     def extent(self) -> tuple[float, float]:
-        """Rough width and height in metres, for what hides what."""
+        """Return the approximate visible width and height in meters."""
         return 0.36 * self.height, self.height
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Throws a long thin shadow and a dark spot at the feet."""
+        """Cast a long thin shadow and darken the ground at the feet."""
         reach = self.height / max(light.sun[1], 0.35)
         tip_x, tip_z = self.x - light.sun[0] * reach, self.z - light.sun[2] * reach
         wide = 0.13 * self.height
@@ -86,7 +86,7 @@ class Person:
         canvas.shadow(_ellipse(camera.point((self.x, 0.0, self.z)), camera.scale(depth) * wide), 0.55)
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints the figure from the far limbs to the near ones."""
+        """Paint the figure from the far limbs to the near ones."""
         depth = self.depth(camera)
         unit = camera.scale(depth) * self.height
         foot_x, foot_y = camera.point((self.x, 0.0, self.z))
@@ -178,7 +178,7 @@ class Person:
 
 
 def any_person(x: float, z: float, rng: np.random.Generator) -> Person:
-    """Draws the looks and the pose of someone at a given place."""
+    """Sample the appearance and the pose of a person at a given position."""
 
     def pick(colors: tuple[Color, ...]) -> Color:
         return colors[int(rng.integers(len(colors)))]

@@ -1,4 +1,4 @@
-"""The drawn scenes as a data set, kept on disk once drawn."""
+"""Data set of drawn scenes, cached on disk after the first use."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from scaleprotoseg.data.scenes.world import draw_scene
 from scaleprotoseg.errors import UserError
 
 VERSION = 2
-"""Raised whenever the drawing changes, so that no old cache is read."""
+"""Version of the drawing; increased whenever the drawing changes, so that no outdated cache is read."""
 
 SIZES = {"train": 480, "val": 120, "test": 120}
-"""Images per split."""
+"""Number of images per split."""
 
 SEED = 0
-"""Seed of the data set that everyone shares."""
+"""Seed of the standard data set."""
 
 _STAMP = f"scenes-{VERSION}-seed{SEED}"
-"""Name of the default folder, and of the empty file by which a split is known to be of this version."""
+"""Name of the default cache folder, and of the empty file that identifies the version of a cached split."""
 
 
 def draw(split: str, index: int, seed: int = SEED) -> Sample:
-    """Draws one sample, which depends on nothing but the arguments.
+    """Draw one sample, which depends only on the arguments.
 
     Args:
         split: ``train``, ``val`` or ``test``.
-        index: Position within the split.
-        seed: Another seed is another data set.
+        index: Index within the split.
+        seed: Seed of the data set.
     """
     rng = np.random.default_rng([seed, list(SIZES).index(split), index])
     image, surfaces = draw_scene(rng)
@@ -43,10 +43,10 @@ def draw(split: str, index: int, seed: int = SEED) -> Sample:
 
 
 class Scenes(SegmentationDataset):
-    """Drawn street scenes: 128 x 96 pixels, eight classes, exact parts.
+    """Drawn street scenes of 128 x 96 pixels with eight classes and exact part masks.
 
     Args:
-        folder: Holds ``images``, ``masks`` and ``parts`` of one split, see :func:`scenes`.
+        folder: Folder with the ``images``, ``masks`` and ``parts`` of one split, see :func:`scenes`.
         split: ``train``, ``val`` or ``test``.
     """
 
@@ -60,11 +60,11 @@ class Scenes(SegmentationDataset):
 
     @property
     def sample_names(self) -> list[str]:
-        """``train-0000``, ``train-0001``, ..."""
+        """Names of all samples: ``train-0000``, ``train-0001``, ..."""
         return self._names
 
     def __getitem__(self, index: int) -> Sample:
-        """Reads one sample.
+        """Read one sample.
 
         Raises:
             UserError: If one of its files is missing or damaged.
@@ -81,21 +81,24 @@ class Scenes(SegmentationDataset):
                 image.load()
                 return image
         except OSError as error:
-            raise UserError(f"{path}: cannot be read; delete {self._folder} to have the scenes drawn anew") from error
+            raise UserError(
+                f"{path}: cannot be read; delete {self._folder} so that the scenes are drawn again"
+            ) from error
 
 
 def scenes(root: Path | None, split: str) -> Scenes:
-    """The drawn street scenes, drawn on first use and then read from disk.
+    """Return one split of the drawn street scenes, which is drawn on first use and then read from disk.
 
     Args:
-        root: Folder to keep them in; by default a folder of the user's cache.
+        root: Folder that caches the scenes; None selects a folder in the user's cache.
         split: ``train`` (480 images), ``val`` (120) or ``test`` (120).
 
     Raises:
-        UserError: If there is no such split, or the folder cannot be written.
+        UserError: If the split does not exist, the folder cannot be written, or it contains anything but the scenes of
+            this version.
     """
     if split not in SIZES:
-        raise UserError(f"scenes has no split {split!r}; choose one of {', '.join(SIZES)}")
+        raise UserError(f"scenes: has no split {split!r}; choose one of {', '.join(SIZES)}")
     root = root or _cache()
     folder = root / split
     try:
@@ -103,9 +106,13 @@ def scenes(root: Path | None, split: str) -> Scenes:
             _draw_split(folder, split)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"{root}: the scenes cannot be written there ({reason}); name a writable folder") from error
+        raise UserError(
+            f"{root}: the scenes cannot be written to this folder ({reason}); choose a writable folder"
+        ) from error
     if not (folder / _STAMP).is_file():
-        raise UserError(f"{folder}: not the scenes of this version; delete the folder or name another root")
+        raise UserError(
+            f"{folder}: does not contain the scenes of this version; delete the folder or choose another root"
+        )
     return Scenes(folder, split)
 
 
@@ -116,7 +123,7 @@ def _cache() -> Path:
 
 
 def _draw_split(folder: Path, split: str) -> None:
-    """Draws beside the final place and renames: an interrupted run leaves no half-drawn split."""
+    """Draw a split into a temporary folder and rename it, so that an interruption leaves no incomplete split."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{split}-", dir=folder.parent) as scratch:
         drawn = Path(scratch) / split
@@ -134,6 +141,6 @@ def _draw_split(folder: Path, split: str) -> None:
         try:
             drawn.rename(folder)
         except OSError:
-            # Someone else finished first: the result is the same.
+            # Another process finished first, with the same result.
             if not folder.is_dir():
                 raise

@@ -1,4 +1,4 @@
-"""Signs: plates of several shapes and traffic lights, on poles."""
+"""Signs: plates of several shapes and traffic lights, mounted on poles."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ _YELLOW: Color = (244, 196, 48)
 _BLACK: Color = (36, 38, 42)
 _GREEN: Color = (40, 120, 84)
 KINDS = ("limit", "no entry", "warning", "stop", "priority", "parking", "direction", "traffic light")
+"""Kinds of signs."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign at the kerb.
+    """A sign at the curb.
 
     Attributes:
-        x: Place across the street.
-        z: Place along the street.
+        x: Position across the street in meters.
+        z: Position along the street in meters.
         kind: One of :data:`KINDS`.
-        size: Height of the plate in metres.
-        height: Of the middle of the plate above the ground, in metres.
-        state: Which lamp of a traffic light is on, 0-2; picks the colour of other signs.
+        size: Height of the plate in meters.
+        height: Height of the middle of the plate above the ground in meters.
+        state: Lit lamp of a traffic light (0-2, from the top); selects the color of some other signs.
     """
 
     x: float
@@ -42,15 +43,15 @@ class Sign:
     state: int
 
     def depth(self, camera: Camera) -> float:
-        """Metres in front of the camera."""
+        """Return the depth in meters."""
         return camera.depth(self.x, self.z)
 
     def extent(self) -> tuple[float, float]:
-        """Rough width and height in metres, for what hides what."""
+        """Return the approximate visible width and height in meters."""
         return self.size * 0.8, self.height + self.size / 2
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Throws the thin shadow of the pole."""
+        """Cast the thin shadow of the pole."""
         reach = self.height / max(light.sun[1], 0.35)
         x, z = self.x - light.sun[0] * reach, self.z - light.sun[2] * reach
         wide = 0.12
@@ -58,12 +59,12 @@ class Sign:
         canvas.shadow(camera.polygon(ground), light.shadow)
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints the pole, then the plate turned to the camera."""
+        """Paint the pole, then the plate, which always faces the camera."""
         depth = self.depth(camera)
         unit = camera.scale(depth)
         foot_x, foot_y = camera.point((self.x, 0.0, self.z))
         bright = light.ambient + 0.7 * light.direct
-        # A pole thinner than two picture pixels would be noise in the labels.
+        # A pole thinner than two image pixels would be noise in the labels.
         half = max(0.07 * unit, 1.2 * SCALE)
         middle = foot_y - self.height * unit
         for left, right, tone in ((-half, half, 118.0), (-half, -0.2 * half, 164.0)):
@@ -121,13 +122,13 @@ class Sign:
 
 
 class _Plate(Protocol):
-    """Paints a shape given in half sizes around the middle of the plate."""
+    """Function that paints a shape, given in units of half the size of the plate around its middle."""
 
     def __call__(self, shape: list[Point], color: Color, size: float = 1.0, lit: bool = False) -> None: ...
 
 
 def any_sign(x: float, z: float, rng: np.random.Generator) -> Sign:
-    """Draws the kind and size of a sign at a given place."""
+    """Sample the kind and the size of a sign at a given position."""
     kind = KINDS[int(rng.choice(len(KINDS), p=[0.15, 0.12, 0.14, 0.1, 0.1, 0.11, 0.12, 0.16]))]
     size = float(rng.uniform(1.0, 1.3))
     return Sign(x, z, kind, size, float(rng.uniform(2.0, 2.7)) + 0.2 * size, int(rng.integers(3)))

@@ -1,4 +1,4 @@
-"""Trees: a trunk, branches, and a crown of many clumps of leaves lit from one side."""
+"""Trees: a trunk and a crown of many clumps of leaves, or of the tiers of a conifer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Tree:
     """A tree beside the street.
 
     Attributes:
-        x: Place across the street.
-        z: Place along the street.
-        height: Metres.
-        spread: Width of the crown in metres.
-        bole: Share of the height below the crown.
-        conifer: Whether it is a tapering conifer.
-        leaf: Colour of the leaves.
-        bark: Colour of the trunk.
-        seed: Of the details.
+        x: Position across the street in meters.
+        z: Position along the street in meters.
+        height: Height in meters.
+        spread: Width of the crown in meters.
+        bole: Fraction of the height that is below the crown.
+        conifer: True for a tapering conifer.
+        leaf: Color of the leaves.
+        bark: Color of the trunk.
+        seed: Seed of the details.
     """
 
     x: float
@@ -45,15 +45,15 @@ class Tree:
     seed: int
 
     def depth(self, camera: Camera) -> float:
-        """Metres in front of the camera."""
+        """Return the depth in meters."""
         return camera.depth(self.x, self.z)
 
     def extent(self) -> tuple[float, float]:
-        """Rough width and height in metres, for what hides what: the trunk, for one sees past it."""
+        """Return the approximate width and height of the trunk in meters, as the view beside it is free."""
         return 0.5, self.height * self.bole
 
     def shadow(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Throws the round shadow of the crown and darkens the foot of the trunk."""
+        """Cast the round shadow of the crown and darken the ground at the trunk."""
         reach = self.height * 0.6 / max(light.sun[1], 0.35)
         x, z = self.x - light.sun[0] * reach, self.z - light.sun[2] * reach
         angles = [2 * math.pi * step / 12 for step in range(12)]
@@ -65,7 +65,7 @@ class Tree:
             canvas.shadow(camera.polygon(ground), strength)
 
     def draw(self, canvas: Canvas, camera: Camera, light: Light) -> None:
-        """Paints the trunk, then the clumps of the crown from the shaded ones to the lit ones."""
+        """Paint the trunk, then the crown: clumps from shaded to lit, or the tiers of a conifer from bottom to top."""
         depth = self.depth(camera)
         unit = camera.scale(depth)
         foot_x, foot_y = camera.point((self.x, 0.0, self.z))
@@ -104,7 +104,7 @@ class Tree:
         number = int(min(46, max(9, 0.5 * wide)))
         angle, out = rng.uniform(0, 2 * math.pi, number), np.sqrt(rng.uniform(0, 1, number))
         size, tone = rng.uniform(0.2, 0.38, number), rng.uniform(0.88, 1.1, number)
-        # The sun as the picture sees it: to the right, and up.
+        # Only the components of the direction of the sun that lie in the image plane matter: right and up.
         sun_right = light.sun[0] * math.cos(camera.yaw) - light.sun[2] * math.sin(camera.yaw)
         across, up = 0.78 * out * np.cos(angle), 0.78 * out * np.sin(angle)
         glow = (across * sun_right + up * max(light.sun[1], 0.3)) / 0.78
@@ -142,7 +142,7 @@ class Tree:
 
 
 def any_tree(x: float, z: float, rng: np.random.Generator) -> Tree:
-    """Draws the kind and the season of a tree at a given place."""
+    """Sample the species and the season of a tree at a given position."""
     height = float(rng.uniform(3.8, 8.0))
     conifer = bool(rng.uniform() < 0.15)
     leaf = _LEAVES[3] if conifer else _LEAVES[int(rng.integers(len(_LEAVES)))]

@@ -1,4 +1,4 @@
-"""Whole scenes: the plan, painted from far to near, and the photograph of it."""
+"""Whole scenes: the layout, painted from far to near, and its simulated photograph."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from scaleprotoseg.data.scenes.ground import any_street, paint_background
 from scaleprotoseg.data.scenes.layout import HEIGHT, WIDTH, any_camera, buildings_and_backdrop, small_things
 from scaleprotoseg.data.scenes.light import any_light
 
-_SPECK = 40  # Picture pixels: a small thing of which less is visible is left out.
+_SPECK = 40
+"""Image pixels of a small object that must be visible; otherwise the object is removed."""
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Image.Image, npt.NDArray[np.uint8]]:
-    """Draws one street scene.
+    """Draw one street scene.
 
     Args:
-        rng: The only source of chance: equal generators give equal scenes.
+        rng: Only source of randomness; equal generators give equal scenes.
 
     Returns:
-        The picture (RGB, 128 x 96) and its (96, 128) surfaces, see :class:`~.canvas.Surface`.
+        The image (RGB, 128 x 96) and its (96, 128) surfaces, see :class:`~.canvas.Surface`.
     """
     light = any_light(rng)
     street = any_street(rng)

@@ -1,4 +1,4 @@
-"""How figures for papers look, and how they become files."""
+"""The style of figures for papers, and writing them to files."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from scaleprotoseg.data.files import printable
 from scaleprotoseg.files import write_file
 from scaleprotoseg.model.network import Network
 
-COLUMN = 3.25
-"""Width of a column of a two-column paper, in inches."""
+COLUMN_WIDTH = 3.25
+"""Width of one column of a two-column paper, in inches."""
 
-PAGE = 6.875
+PAGE_WIDTH = 6.875
 """Width of both columns, in inches."""
 
 DPI = 300
-"""Resolution of PNG files, and of the pictures in SVG files."""
+"""Resolution of PNG files, and of the images in SVG files, in dots per inch."""
 
 Rgb = tuple[float, float, float]
 """(red, green, blue) in 0-1."""
 
-INK, PALE = "#222222", "#777777"
-"""Of what is to be read first, and of the rest."""
+INK, MUTED = "#222222", "#777777"
+"""Colors of important and of less important text."""
 
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
-"""Of Okabe and Ito, told apart with any colour vision."""
+"""Colors of Okabe and Ito, which can be told apart with any color vision."""
 
 STYLE: dict[str, Any] = {
     "font.size": 7,
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.edgecolor": PALE,
+    "axes.edgecolor": MUTED,
     "axes.linewidth": 0.6,
-    "xtick.color": PALE,
-    "ytick.color": PALE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "axes.spines.top": False,
@@ -57,30 +57,30 @@ STYLE: dict[str, Any] = {
     "axes.formatter.useoffset": False,
     "legend.frameon": False,
     "savefig.dpi": DPI,
-    "text.parse_math": False,  # Names of classes are data.
+    "text.parse_math": False,  # Names of classes may contain dollar signs.
     "svg.fonttype": "none",
     "svg.hashsalt": "scaleprotoseg",
 }
 
 LONGEST_NAME = 28
-"""Letters of a name that are shown."""
+"""Largest number of characters of a name in a figure."""
 
 LONGEST_STEM = 40
-"""Letters of a name that a file's name has."""
+"""Largest number of characters of a name in a file name."""
 
 
 def paper_style() -> AbstractContextManager[None]:
-    """The style of all figures, whatever the person's own settings of matplotlib are."""
+    """Return a context with the style of all figures, which does not depend on the user's matplotlib settings."""
     return matplotlib.style.context(["default", STYLE])
 
 
 def scale_colors(number: int) -> list[Rgb]:
-    """The colour of every scale, from dark (reads the least) to light."""
+    """Return the colors of the scales, from dark (the smallest region) to light."""
     return [(red, green, blue) for red, green, blue, _ in matplotlib.colormaps["viridis"](np.linspace(0, 0.9, number))]
 
 
 def scale_names(network: Network) -> list[str]:
-    """What to call the scales of a network: by number, with the dilation if each has one of its own."""
+    """Return the names of a network's scales: a number, and the dilation unless the branches are summed."""
     pyramid = network.config.pyramid
     if pyramid.fuse == "sum":
         return ["all scales"]
@@ -88,13 +88,13 @@ def scale_names(network: Network) -> list[str]:
 
 
 def short_name(name: str) -> str:
-    """A name as a figure shows it: on one line, of bounded length, without what no file may hold."""
+    """Shorten a name to one line of at most ``LONGEST_NAME`` printable characters."""
     shown = printable(name)
     return shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
 
 
 def file_stems(names: Iterable[str]) -> list[str]:
-    """For every name one that a file can have on any system, all different even where case does not count."""
+    """Convert names to file names that are valid on any system, and differ even where case is ignored."""
     taken: set[str] = set()
     stems = []
     for name in names:
@@ -109,11 +109,11 @@ def file_stems(names: Iterable[str]) -> list[str]:
 
 
 class Sheet:
-    """A figure whose parts are placed in inches from its upper left corner.
+    """A figure whose contents are placed in inches from its upper left corner.
 
     Args:
-        width: Inches.
-        height: Inches.
+        width: Width in inches.
+        height: Height in inches.
 
     Attributes:
         figure: The figure.
@@ -124,29 +124,29 @@ class Sheet:
         self.figure = Figure((width, height))
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """A point as a share of the figure, from its lower left corner."""
+        """Convert a point to fractions of the figure, from its lower left corner."""
         return x / self.width, 1 - y / self.height
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes without ticks or frame."""
+        """Add axes without ticks or frame."""
         axes = self.figure.add_axes((*self.place(x, y + height), width / self.width, height / self.height))
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         return axes
 
     def text(self, x: float, y: float, text: str, **style: Any) -> Text:
-        """A line of text whose baseline starts at a point, unless the style says otherwise."""
+        """Add a line of text whose baseline starts at a point, unless the style says otherwise."""
         return self.figure.text(*self.place(x, y), text, **style)
 
     def square(self, x: float, y: float, side: float, color: Rgb) -> Rectangle:
-        """Draws a square."""
+        """Add a square."""
         square = Rectangle(self.place(x, y + side), side / self.width, side / self.height, color=color)
         self.figure.add_artist(square)
         return square
 
 
-def save(figure: Figure, folder: Path, stem: str) -> None:
-    """Writes ``STEM.svg`` and ``STEM.png``; the same figure gives the same bytes.
+def save(figure: Figure, folder: str | Path, stem: str) -> None:
+    """Write ``STEM.svg`` and ``STEM.png``; the same figure gives the same bytes.
 
     Raises:
         UserError: If the folder cannot be written.
@@ -154,7 +154,7 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
     for kind, metadata in {"svg": {"Date": None, "Title": stem}, "png": {"Title": stem}}.items():
         buffer = io.BytesIO()
         with warnings.catch_warnings():
-            # Letters the font does not have are boxes in the PNG; the SVG keeps them as text.
+            # Characters that the font lacks become boxes in the PNG; the SVG keeps them as text.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(buffer, format=kind, metadata=metadata)
-        write_file(folder / f"{stem}.{kind}", buffer.getvalue())
+        write_file(Path(folder) / f"{stem}.{kind}", buffer.getvalue())

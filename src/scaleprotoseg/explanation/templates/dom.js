@@ -1,4 +1,4 @@
-// Building the page from data: text is only ever set as text.
+// Helpers that create elements. Strings from the data are only ever inserted as text, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,8 +17,14 @@ const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS
 const decimals = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 const signed = (value) => (value < 0 ? "" : "+") + decimals(value);
 
-// A number as people read it, with the exact one in its `value`.
+// A rounded number, whose `value` attribute holds the exact one.
 const datum = (name, value, text = decimals(value)) => el("data", { class: name, value: String(value) }, text);
+
+// A rectangle or path, drawn twice, dark under light, so that it is visible on any image.
+const outlined = (tag, attributes) => [
+  svg(tag, { ...attributes, class: "halo" }),
+  svg(tag, { ...attributes, class: "line" }),
+];
 
 function swatch(color) {
   const mark = el("span", { class: "swatch", "aria-hidden": "true" });

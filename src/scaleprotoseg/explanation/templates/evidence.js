@@ -1,10 +1,10 @@
-// The arithmetic of a decision: the same bilinear reading and the same sums as `Page.at` in Python.
+// The arithmetic of a decision: the same upsampling and the same sums as `Decomposition.at` in Python.
 
 function floats(text) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return new Float32Array(bytes.buffer); // little-endian, as every browser is
+  return new Float32Array(bytes.buffer); // Little-endian, as in all browsers.
 }
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -13,12 +13,12 @@ class Model {
   constructor(data) {
     Object.assign(this, data);
     this.classifier = floats(data.classifier);
-    this.sourced = data.prototypes.some((prototype) => prototype.source !== null);
+    this.hasSources = data.prototypes.some((prototype) => prototype.source !== null);
   }
 
-  // What a prototype is called: without any known source it cannot be shown to be a patch.
+  // The noun for prototypes: without any known source they cannot be called training patches.
   exemplars(count) {
-    const [one, many] = this.sourced ? ["training patch", "training patches"] : ["prototype", "prototypes"];
+    const [one, many] = this.hasSources ? ["training patch", "training patches"] : ["prototype", "prototypes"];
     return count === 1 ? one : many;
   }
 
@@ -53,7 +53,7 @@ class Evidence {
     ];
   }
 
-  // Bilinear upsampling with half-pixel centres, at one pixel of all maps.
+  // Bilinear upsampling with half-pixel centers, at one pixel of all maps.
   upsampled(maps, x, y) {
     const r = clamp(((y + 0.5) * this.rows) / this.height - 0.5, 0, this.rows - 1);
     const c = clamp(((x + 0.5) * this.columns) / this.width - 0.5, 0, this.columns - 1);
@@ -74,6 +74,7 @@ class Evidence {
     return { scores, order };
   }
 
+  // Explains the class with index `asked`, or the predicted class.
   at(x, y, asked = null) {
     const { scores, order } = this.ranking(x, y);
     const target = asked ?? order[0];
@@ -88,11 +89,11 @@ class Evidence {
   }
 
   group(unit, weight, activation, [row, column]) {
-    const here = row * this.columns + column;
+    const position = row * this.columns + column;
     const members = this.model.units[unit].members
-      .map(([prototype, share]) => {
-        const similarity = this.map(this.similarities, prototype)[here];
-        return { prototype, weight: share, similarity, contribution: share * similarity };
+      .map(([prototype, memberWeight]) => {
+        const similarity = this.map(this.similarities, prototype)[position];
+        return { prototype, weight: memberWeight, similarity, contribution: memberWeight * similarity };
       })
       .sort((a, b) => b.contribution - a.contribution);
     return {
@@ -101,7 +102,7 @@ class Evidence {
       weight,
       activation,
       contribution: weight * activation,
-      cellActivation: this.map(this.units, unit)[here],
+      cellActivation: this.map(this.units, unit)[position],
       members,
     };
   }

@@ -1,4 +1,4 @@
-// Activation maps as colour: dark where low, bright where high.
+// Activation maps in color: dark where low, bright where high.
 
 const RAMP = [
   [0, [10, 8, 40, 0.62]],
@@ -7,10 +7,10 @@ const RAMP = [
   [1, [255, 232, 90, 0.78]],
 ];
 
-function heatColor(share) {
-  const next = Math.max(1, RAMP.findIndex(([stop]) => stop >= share));
+function heatColor(fraction) {
+  const next = Math.max(1, RAMP.findIndex(([stop]) => stop >= fraction));
   const [[low, from], [high, to]] = [RAMP[next - 1], RAMP[next]];
-  const mix = (share - low) / (high - low);
+  const mix = (fraction - low) / (high - low);
   return from.map((value, i) => value + (to[i] - value) * mix);
 }
 
@@ -23,7 +23,7 @@ function range(map) {
   return [low, high];
 }
 
-// One canvas pixel a cell; whoever shows it enlarges it smoothly.
+// A canvas with one pixel per cell; it is interpolated where it is drawn larger.
 function heatCanvas(map, columns, rows) {
   const [low, high] = range(map);
   const canvas = el("canvas", { width: columns, height: rows });
@@ -36,18 +36,18 @@ function heatCanvas(map, columns, rows) {
   return canvas;
 }
 
-async function loadPhoto(index) {
+async function loadImage(index) {
   const image = new Image();
-  image.src = document.querySelector(`#photo-${index} image`).getAttribute("href");
+  image.src = document.querySelector(`#image-${index} image`).getAttribute("href");
   await image.decode();
   return image;
 }
 
-// A small picture with its map, for places where the large one is not at hand.
-function miniature(evidence, photo, map, label) {
+// A small copy of the image under an activation map; `loading` is a promise of the image.
+function miniature(evidence, loading, map, label) {
   const width = 240, height = Math.max(1, Math.round((width * evidence.height) / evidence.width));
   const canvas = el("canvas", { class: "miniature", width, height, role: "img", "aria-label": label });
-  photo.then((image) => {
+  loading.then((image) => {
     const context = canvas.getContext("2d");
     context.filter = "grayscale(1)";
     context.drawImage(image, 0, 0, width, height);

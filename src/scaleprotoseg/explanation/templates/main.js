@@ -1,4 +1,4 @@
-// Starts everything; views inside closed details start when they are opened.
+// Starts the views and draws the activation maps. Those inside closed details are started when these are opened.
 
 const element = document.querySelector("#data");
 if (element) {
@@ -6,35 +6,35 @@ if (element) {
   const model = new Model(data.model);
   enablePatches(model);
 
-  const started = new WeakSet();
-  const start = (root) => {
-    if (started.has(root)) return;
-    started.add(root);
-    new View(root, model, data.pictures[Number(root.dataset.picture)]);
-  };
+  const startView = (root) => new View(root, model, data.images[Number(root.dataset.image)]);
 
   const drawMaps = (root) => {
-    if (started.has(root)) return;
-    started.add(root);
     const index = Number(root.dataset.maps);
-    const evidence = new Evidence(model, data.pictures[index]);
-    const photo = loadPhoto(index);
+    const evidence = new Evidence(model, data.images[index]);
+    const loading = loadImage(index);
     for (const place of root.querySelectorAll("[data-unit-map]")) {
       const unit = Number(place.dataset.unitMap);
-      place.replaceChildren(miniature(evidence, photo, evidence.map(evidence.units, unit), place.dataset.label));
+      place.replaceChildren(miniature(evidence, loading, evidence.map(evidence.units, unit), place.dataset.label));
     }
   };
 
-  const begin = (scope) => {
-    const reached = (root) => !root.parentElement.closest("details:not([open])");
-    [...scope.querySelectorAll(".view")].filter(reached).forEach(start);
-    [...scope.querySelectorAll("[data-maps]")].filter(reached).forEach(drawMaps);
+  const started = new WeakSet();
+  const startVisible = (scope, selector, start) => {
+    for (const root of scope.querySelectorAll(selector)) {
+      if (started.has(root) || root.parentElement.closest("details:not([open])")) continue;
+      started.add(root);
+      start(root);
+    }
   };
-  begin(document);
+  const startAll = (scope) => {
+    startVisible(scope, ".view", startView);
+    startVisible(scope, "[data-maps]", drawMaps);
+  };
+  startAll(document);
+  document.addEventListener("toggle", (event) => {
+    if (event.target.open) startAll(event.target);
+  }, true);
   window.addEventListener("beforeprint", () => {
     for (const card of document.querySelectorAll(".card details")) card.open = true;
   });
-  document.addEventListener("toggle", (event) => {
-    if (event.target.open) begin(event.target);
-  }, true);
 }

@@ -1,11 +1,11 @@
-// The right half of a view: why a pixel has its class, in words, sums and patches.
+// The right column of a view: the explanation of one pixel in words, sums and training patches.
 
-const SHOWN = 8;
-const PICTURED = 3;
-const STRIP = 3;
+const SHOWN_GROUPS = 8;
+const MAPPED_GROUPS = 3;
+const SHOWN_COMPARISONS = 3;
 
 class Panel {
-  // `view` gives the evidence and the photo, and shows a map when one is chosen.
+  // `view` provides the evidence and the image, and shows the map that is chosen.
   constructor(view) {
     this.view = view;
     this.model = view.evidence.model;
@@ -13,103 +13,134 @@ class Panel {
   }
 
   render(why) {
-    const own = this.supporters(why);
-    const likened = this.model.grouped ? (own[0]?.members ?? []) : own.flatMap((group) => group.members);
-    const largest = (sign) => Math.max(0, ...why.groups.map((group) => sign * group.contribution));
-    const scale = { low: largest(-1), high: largest(1) };
-    const pictured = new Set(own.slice(0, PICTURED));
-    const rows = why.groups.map((group) => this.group(why, group, scale, pictured.has(group), group === own[0]));
-    const rest = rows.splice(Math.max(SHOWN, why.groups.findLastIndex((group) => pictured.has(group)) + 1));
-    const hidden = why.groups.slice(rows.length).reduce((sum, group) => sum + group.contribution, 0);
+    const supporting = this.supporting(why);
+    const compared = this.model.grouped
+      ? (supporting[0]?.members ?? [])
+      : supporting.flatMap((group) => group.members);
+    const strongest = supporting.slice(0, MAPPED_GROUPS);
     return [
-      this.sentence(why, likened.length),
-      this.strip(likened),
+      this.sentence(why, compared.length),
+      this.comparisons(compared),
       this.sum(why),
-      this.maps(own.slice(0, PICTURED)),
-      el("h3", {}, this.model.grouped ? "Every group that has a say" : "Every prototype that has a say"),
-      el("p", { class: "hint" }, this.model.grouped
-        ? `A group is active where all its ${this.model.exemplars(2)} are resembled at once. Bars to the right speak for the class, bars to the left against it. Open one to see them; its map appears on the picture.`
-        : "A prototype is active where it is resembled. Bars to the right speak for the class, bars to the left against it. Open one to see it; its map appears on the picture."),
-      el("ol", { class: "groups" }, rows),
-      rest.length === 0 ? null : el("details", { class: "rest" },
-        el("summary", {}, `${rest.length} smaller ones, together ${signed(hidden)}`),
-        el("ol", { class: "groups", start: rows.length + 1 }, rest)),
+      this.maps(strongest),
+      el("h3", {}, `All ${this.model.grouped ? "groups" : "prototypes"} with a weight for this class`),
+      el("p", { class: "hint" }, this.hint()),
+      ...this.groups(why, strongest),
     ];
   }
 
-  // Groups of the class itself that speak for it; failing that, whatever does.
-  supporters(why) {
-    const speaking = why.groups.filter((group) => group.contribution > 0);
-    const own = speaking.filter((group) => group.class === why.target);
-    return own.length > 0 ? own : speaking;
+  // Groups of the class itself with a positive contribution; if there are none, those of other classes.
+  supporting(why) {
+    const positive = why.groups.filter((group) => group.contribution > 0);
+    const own = positive.filter((group) => group.class === why.target);
+    return own.length > 0 ? own : positive;
   }
 
-  // `likened`: how many prototypes the pixel is likened to.
-  sentence(why, likened) {
-    const name = (index) => el("strong", {}, className(this.model, index));
-    const words = el("p", { class: "sentence" });
-    const score = datum("logit", why.logit);
-    if (why.target === why.winner) {
-      words.append("This pixel is ", name(why.target), " (score ", score, ")");
-      if (why.next !== why.target) words.append(". Next best: ", name(why.next), " (", datum("next", why.nextLogit), ")");
-      if (likened === 0) words.append(". Nothing speaks for it; everything else is pushed down more.");
-      else {
-        const together = this.model.grouped && likened > 1 ? ", at the same time," : "";
-        const exemplars = `${likened > 1 ? "these" : "this"} ${this.model.exemplars(likened)}`;
-        words.append(`. It is ${this.model.classes[why.target].name} because it looks${together} like ${exemplars}:`);
-      }
-    } else {
-      words.append("This pixel is not ", name(why.target), ": that scores ", score, ", while ", name(why.winner), " scores ",
-        datum("next", why.nextLogit), ". ");
-      const worst = why.groups.find((group) => group.contribution < 0);
-      if (worst) words.append("Most against it: ", name(worst.class), `, ${this.model.unitName(worst.unit)} (${signed(worst.contribution)}). `);
-      words.append(likened > 0 ? `Most for it, by what it shares with these ${this.model.exemplars(2)}:` : "Nothing speaks for it.");
-    }
-    return words;
+  // `compared`: the number of prototypes that are shown as comparisons.
+  sentence(why, compared) {
+    const words = why.target === why.winner ? this.winning(why, compared) : this.losing(why, compared);
+    return el("p", { class: "sentence" }, words);
   }
 
-  // "Here" beside "training": the same reach around the pixel, and the patch it is compared with.
-  strip(likened) {
-    const rest = likened.length - STRIP;
+  winning(why, compared) {
+    const words = ["This pixel is ", this.strong(why.target), " (score ", datum("logit", why.logit), ")"];
+    if (why.next !== why.target) words.push(". Next best: ", this.strong(why.next), " (", datum("next", why.nextLogit), ")");
+    if (compared === 0) return [...words, ". No contribution to its score is positive, but all other scores are lower."];
+    const these = compared === 1 ? "this" : this.model.grouped ? "all of these" : "these";
+    const together = this.model.grouped && compared > 1 ? " at once" : "";
+    return [...words, `. It is ${this.model.classes[why.target].name} because it is similar to ${these} ${this.model.exemplars(compared)}${together}:`];
+  }
+
+  losing(why, compared) {
+    const words = ["This pixel is not ", this.strong(why.target), ", which scores ", datum("logit", why.logit), ", but ",
+      this.strong(why.winner), ", which scores ", datum("next", why.nextLogit), ". "];
+    const worst = why.groups.find((group) => group.contribution < 0);
+    if (worst) words.push("Largest negative contribution: ", this.strong(worst.class), `, ${this.model.unitName(worst.unit)} (${signed(worst.contribution)}). `);
+    if (compared === 0) return [...words, "No contribution to its score is positive."];
+    return [...words, `The strongest evidence for it is similarity to ${compared === 1 ? "this" : "these"} ${this.model.exemplars(compared)}:`];
+  }
+
+  strong(index) {
+    return el("strong", {}, className(this.model, index));
+  }
+
+  hint() {
+    const bars = "Bars to the right are positive contributions, bars to the left negative ones.";
+    return this.model.grouped
+      ? `A group is active where the image is similar to all of its ${this.model.exemplars(2)} at once. ${bars} Open a group to see them and to show its activation map on the image.`
+      : `A prototype is active where the image is similar to it. ${bars} Open a prototype to see its source and to show its activation map on the image.`;
+  }
+
+  // The surroundings of the pixel beside each training patch that they are compared with.
+  comparisons(members) {
+    const rest = members.length - SHOWN_COMPARISONS;
     return el("div", {},
-      el("ul", { class: "strip" }, likened.slice(0, STRIP).map((member) => {
+      el("ul", { class: "comparisons" }, members.slice(0, SHOWN_COMPARISONS).map((member) => {
         const prototype = this.model.prototypes[member.prototype];
-        return el("li", {}, this.pair(prototype), el("span", { class: "hint" }, this.reads(prototype)));
+        return el("li", {}, this.pair(prototype), el("span", { class: "hint" }, this.scale(prototype)));
       })),
       rest > 0 ? el("p", { class: "hint" }, `and ${rest} more, listed below`) : null);
   }
 
   pair(prototype) {
     const titled = (title, content) => content && el("figure", {}, content, el("figcaption", {}, title));
-    return el("div", { class: "pair" }, titled("here", this.view.crop(prototype.scale)), prototype.source === null ? patch(prototype) : titled("in training", patch(prototype)));
+    return el("div", { class: "pair" },
+      titled("here", this.view.crop(prototype.scale)),
+      prototype.source === null ? patch(prototype) : titled("in training", patch(prototype)));
   }
 
-  reads(prototype) {
+  scale(prototype) {
     const reach = this.model.reaches[prototype.scale];
     const { width, columns } = this.view.evidence;
-    return `scale ${prototype.scale + 1}` + (reach === null ? "" : `, reads ${reachPixels(reach, width, columns)} px`);
+    return `scale ${prototype.scale + 1}` + (reach === null ? "" : `, region of ${regionPixels(reach, width, columns)} px`);
   }
 
   sum(why) {
-    const terms = [];
-    let others = 0, count = 0;
-    for (const group of why.groups) {
-      if (group.class === why.target) terms.push(group.contribution);
-      else {
-        others += group.contribution;
-        count += 1;
-      }
+    const own = why.groups.filter((group) => group.class === why.target);
+    const foreign = why.groups.filter((group) => group.class !== why.target);
+    const terms = own.map(({ contribution }, i) => `${contribution < 0 ? "− " : i > 0 ? "+ " : ""}${decimals(Math.abs(contribution))} `);
+    if (foreign.length > 0) {
+      const others = total(foreign);
+      terms.push(`${others < 0 ? "−" : "+"} ${decimals(Math.abs(others))} `);
     }
-    const parts = terms.map((term, i) => `${term < 0 ? "− " : i > 0 ? "+ " : ""}${decimals(Math.abs(term))} `);
-    if (count > 0) parts.push(`${others < 0 ? "−" : "+"} ${decimals(Math.abs(others))} `);
-    const noun = this.model.grouped ? "groups" : "prototypes";
+    const noun = (count) => `${count} ${this.model.grouped ? "group" : "prototype"}${count === 1 ? "" : "s"}`;
     return el("p", { class: "sum" },
-      el("span", { class: "terms" }, ...parts, "= ", datum("total", why.logit)),
-      el("span", { class: "hint" }, ` its own ${terms.length} ${noun}` + (count > 0 ? `, then the ${count} ${noun} of other classes` : "") +
-        (why.logit < 0 ? ". Scores may be below zero; the highest wins." : "")));
+      el("span", { class: "terms" }, ...terms, "= ", datum("total", why.logit)),
+      el("span", { class: "hint" }, `${noun(own.length)} of the class itself` +
+        (foreign.length > 0 ? `, then ${noun(foreign.length)} of other classes together` : "") +
+        (why.logit < 0 ? ". Scores can be negative; the highest wins." : ".")));
   }
 
-  group(why, group, scale, pictured, first) {
+  // Miniature activation maps of the strongest groups; clicking one shows it on the image.
+  maps(groups) {
+    if (groups.length === 0) return null;
+    const { evidence, loading } = this.view;
+    return el("ul", { class: "maps", "aria-label": "Activation maps of the strongest in this image" }, groups.map(({ unit, class: index }) => {
+      const name = this.model.unitName(unit);
+      const label = `Activation of ${this.model.classes[index].name}, ${name} in this image`;
+      return el("li", {},
+        el("button", { type: "button", class: "map-button", "data-unit": unit, title: label, onclick: () => this.view.showUnit(unit) },
+          miniature(evidence, loading, evidence.map(evidence.units, unit), label),
+          el("span", { class: "hint" }, `activation of ${name}`)));
+    }));
+  }
+
+  // The list of all groups; small contributions are folded away, `strongest` groups never.
+  groups(why, strongest) {
+    const largest = (sign) => Math.max(0, ...why.groups.map((group) => sign * group.contribution));
+    const range = { low: largest(-1), high: largest(1) };
+    const count = Math.max(SHOWN_GROUPS, why.groups.findLastIndex((group) => strongest.includes(group)) + 1);
+    const row = (group) => this.group(group, range, strongest.includes(group), group === strongest[0]);
+    const shown = why.groups.slice(0, count), rest = why.groups.slice(count);
+    return [
+      el("ol", { class: "groups" }, shown.map(row)),
+      rest.length === 0 ? null : el("details", { class: "rest" },
+        el("summary", {}, `${rest.length} smaller contributions, ${signed(total(rest))} together`),
+        el("ol", { class: "groups", start: count + 1 }, rest.map(row))),
+    ];
+  }
+
+  group(group, range, withPatches, first) {
     const { unit } = group;
     const open = this.toggled.get(unit) ?? first;
     const body = el("div", { class: "group-body", hidden: !open });
@@ -130,19 +161,17 @@ class Panel {
     },
       el("span", { class: "group-name" }, className(this.model, group.class), `, ${this.model.unitName(unit)}`),
       datum("contribution", group.contribution, signed(group.contribution)),
-      this.bar(group.contribution, scale));
-    const item = el("li", { class: "group", "data-unit": unit }, head);
-    if (pictured) {
-      item.append(el("div", { class: "glance" }, group.members.map((member) => patch(this.model.prototypes[member.prototype]))));
-    }
-    item.append(body);
-    return item;
+      this.bar(group.contribution, range));
+    const patches = withPatches
+      ? el("div", { class: "group-patches" }, group.members.map((member) => patch(this.model.prototypes[member.prototype])))
+      : null;
+    return el("li", { class: "group", "data-unit": unit }, head, patches, body);
   }
 
   bar(value, { low, high }) {
     const whole = low + high || 1;
     const zero = (100 * low) / whole, length = (100 * Math.abs(value)) / whole;
-    const fillBar = el("span", { class: value < 0 ? "against" : "for" });
+    const fillBar = el("span", { class: value < 0 ? "negative" : "positive" });
     fillBar.style.left = `${value < 0 ? zero - length : zero}%`;
     fillBar.style.width = `${length}%`;
     const axis = el("span", { class: "zero" });
@@ -150,52 +179,38 @@ class Panel {
     return el("span", { class: "bar", "aria-hidden": "true" }, fillBar, axis);
   }
 
-  // Where the strongest groups are active, each to be enlarged on the picture.
-  maps(groups) {
-    if (groups.length === 0) return null;
-    const { evidence, photo } = this.view;
-    return el("ul", { class: "maps", "aria-label": "Where the strongest are active in this picture" }, groups.map((group) => {
-      const name = this.model.unitName(group.unit);
-      const label = `Where ${this.model.classes[group.class].name}, ${name} is active in this picture`;
-      return el("li", {},
-        el("button", { type: "button", class: "map-button", "data-unit": group.unit, title: label, onclick: () => this.view.showUnit(group.unit) },
-          miniature(evidence, photo, evidence.map(evidence.units, group.unit), label),
-          el("span", { class: "hint" }, `where ${name} is active`)));
-    }));
-  }
-
   details(group) {
-    const weight = el("p", { class: "formula" });
-    weight.append(
-      "At this pixel, between the centres of its neighbouring cells: ", datum("activation", group.activation), ", times its weight ",
-      datum("weight", group.weight), " = ", datum("share", group.contribution, signed(group.contribution)), ".");
     return [
       el("ul", { class: "members" }, group.members.map((member) => this.member(member))),
-      this.model.grouped ? this.formula(group) : null,
-      weight,
-    ].filter((part) => part !== null);
+      ...(this.model.grouped ? [this.formula(group)] : []),
+      el("p", { class: "formula" },
+        "At this pixel, interpolated between the neighboring cells: ", datum("activation", group.activation), ", times the weight ",
+        datum("weight", group.weight), " = ", datum("product", group.contribution, signed(group.contribution)), "."),
+    ];
   }
 
   formula(group) {
-    const line = el("p", { class: "formula" });
     const terms = group.members.map((member) => `${decimals(member.weight)} × ${decimals(member.similarity)}`).join(" + ");
-    line.append("In this pixel's cell: ", el("span", { class: "math" }, `exp(${terms}) = `, datum("cell-activation", group.cellActivation)), ".");
-    return line;
+    return el("p", { class: "formula" },
+      "In the cell of this pixel: ",
+      el("span", { class: "math" }, `exp(${terms}) = `, datum("cell-activation", group.cellActivation)), ".");
   }
 
   member(member) {
     const prototype = this.model.prototypes[member.prototype];
-    const facts = this.model.grouped
+    const numbers = this.model.grouped
       ? ["weight ", datum("member-weight", member.weight), " × similarity ", datum("similarity", member.similarity), " = ",
         datum("member-contribution", member.contribution)]
       : ["similarity ", datum("similarity", member.similarity)];
     return el("li", { class: "member", "data-prototype-row": prototype.id },
       this.pair(prototype),
       el("div", { class: "member-text" },
-        el("p", {}, `Prototype #${prototype.id}, ${this.reads(prototype)}`),
+        el("p", {}, `Prototype #${prototype.id}, ${this.scale(prototype)}`),
         prototype.source === null ? null : el("p", { class: "hint" }, `from ${prototype.source.image}`),
-        el("p", { class: "numbers" }, facts),
+        el("p", { class: "numbers" }, numbers),
         el("button", { type: "button", class: "quiet", onclick: () => this.view.showPrototype(member.prototype) },
-          "Show where it is resembled")));
+          "Show the similarity map")));
   }
 }
+
+const total = (groups) => groups.reduce((sum, group) => sum + group.contribution, 0);

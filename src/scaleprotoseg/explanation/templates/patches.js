@@ -1,6 +1,7 @@
-// Training patches: thumbnails that reuse the pictures at the top of the page, and the dialog that enlarges them.
+// Training patches: buttons that show the images at the top of the page, and the dialog that enlarges them.
 
-const reachPixels = (reach, pixels, cells) => Math.round(((2 * reach + 1) * pixels) / cells);
+// Width in pixels of the region that extends `reach` cells to each side of its cell.
+const regionPixels = (reach, pixels, cells) => Math.round(((2 * reach + 1) * pixels) / cells);
 
 function patch(prototype) {
   const { id, source } = prototype;
@@ -17,11 +18,11 @@ function describePatch(model, prototype) {
   const [left, top, right, bottom] = source.box;
   const facts = [
     ["Class", className(model, prototype.class)],
-    ["Training picture", source.image],
+    ["Training image", source.image],
     ["Scale", String(prototype.scale + 1)],
     ["Box", `columns ${left} to ${right - 1}, rows ${top} to ${bottom - 1} of ${source.image_size.join(" × ")} pixels`],
     ["Cell", `row ${source.cell[0]}, column ${source.cell[1]} of the feature map`],
-    ["Distance", `${decimals(source.distance, 4)} (squared) from the prototype as it was learned`],
+    ["Squared distance", `${decimals(source.distance, 4)} between the trained prototype and this patch`],
   ];
   return el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
@@ -35,9 +36,9 @@ function enablePatches(model) {
     const prototype = byId.get(button.dataset.prototype);
     dialog.querySelector(".dialog-body").replaceChildren(
       el("h2", {}, `Prototype #${prototype.id}`),
-      svg("svg", { class: "enlarged", role: "img", "aria-label": "The training patch in its surroundings" },
+      svg("svg", { class: "enlarged", role: "img", "aria-label": "The training patch and its surroundings" },
         svg("use", { href: `#patch-${prototype.id}` })),
-      el("p", { class: "hint" }, "The box is the region of the training picture that is shown for the prototype's scale; through the encoder, each place in it also knows a little of its surroundings."),
+      el("p", { class: "hint" }, "The box is the region of the training image that is shown for the scale of the prototype. The encoder has a larger receptive field, so its surroundings also have some influence."),
       describePatch(model, prototype),
     );
     dialog.showModal();

@@ -1,0 +1,55 @@
+"""The keys of a fit."""
+
+# No postponed annotations: jsonargparse would look them up in the modules of subclasses.
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+LOSS_WEIGHTS = ("diversity", "invariance", "redundancy", "pointing", "distillation", "foreign_l1", "group_entropy")
+"""Keys that are weights of losses; each has the name of its loss."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Keys of a phase that trains some components of the network; the others are frozen.
+
+    Attributes:
+        do: The kind of phase.
+        steps: Number of optimizer steps.
+        learning_rates: Learning rate of Adam for each component to train: ``encoder``, ``pyramid``, ``prototypes``
+            (their vectors), ``classifier`` or ``groups`` (their weights).
+        decay: ``poly`` multiplies the learning rates by ``(1 - step / steps) ** 0.9``, ``constant`` keeps them.
+        weight_decay: Weight decay of encoder and pyramid; prototypes, classifier and groups have none.
+        encoder_norm: Normalization layers of the encoder: ``frozen`` or ``free`` (trained, with new statistics).
+        tied: Keep projected prototypes equal to the latent vectors of their training patches while the pyramid is
+            trained, so that the accuracy lost by projection can be recovered.
+        diversity: Weight of the diversity loss (ScaleProtoSeg, section 3.1).
+        invariance: Weight of the loss that makes similarities equal on an image and on its noisy copy.
+        redundancy: Weight of the loss that keeps prototypes of one class and scale from responding to the same cells of
+            an image and its noisy copy.
+        pointing: Weight of the loss that makes each prototype of a class and scale respond to an object part of its
+            own; needs annotations of object parts in the training images.
+        noise: Standard deviation of Gaussian noise on the normalized image. Above 0, every image also has a noisy copy,
+            on which the segmentation loss is computed too.
+        distillation: Weight of the Kullback-Leibler divergence from a teacher's class probabilities.
+        teacher: Name of the earlier phase whose network is the teacher; empty for the model in ``warm_start``.
+        foreign_l1: Weight of the L1 norm of the classifier weights between units and other classes.
+        group_entropy: Weight of the entropy of the group weights (ScaleProtoSeg, section 3.2).
+    """
+
+    do: Literal["fit"] = "fit"
+    steps: int = 0
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    decay: Literal["constant", "poly"] = "constant"
+    weight_decay: float = 0.0
+    encoder_norm: Literal["frozen", "free"] = "frozen"
+    tied: bool = False
+    diversity: float = 0.0
+    invariance: float = 0.0
+    redundancy: float = 0.0
+    pointing: float = 0.0
+    noise: float = 0.0
+    distillation: float = 0.0
+    teacher: str = ""
+    foreign_l1: float = 0.0
+    group_entropy: float = 0.0
