@@ -22,10 +22,10 @@ class InputConfig:
     Attributes:
         size: Size to which images are resized: one number is the length of the shorter side, two numbers are (height,
             width), None keeps the original size of every image.
-        scales: Factors of resized copies of the image that the network also reads; the pyramid map is the element-wise
-            maximum over the image and its copies (ScaleProtoSeg, section 4.1).
-        mean: Mean of each input channel, subtracted from values in 0-1. With one channel, the network reads the
-            brightness of images; with more than three, files with as many bands.
+        scales: Factors by which the image is additionally resized; the network reads the image and all resized copies, and
+            takes the element-wise maximum of their pyramid maps (ScaleProtoSeg, section 4.1).
+        mean: Mean of each input channel, subtracted from values in 0-1. With one channel, images are
+            converted to grayscale; with more than three, files must have that number of bands.
         std: Standard deviation of each input channel, by which the values are divided.
     """
 
@@ -55,7 +55,7 @@ class EncoderConfig:
         name: A timm model that supports ``features_only`` and ``output_stride``; ``caffe_`` and a timm ResNet, such as
             ``caffe_resnet101``, for the variant of DeepLabv2; or ``unet`` (``unet16`` with a quarter of the channels),
             which keeps the resolution of the image. ``torchvision/`` and a model, or ``transformers/`` and a folder or
-            Hub id, for the encoder of another segmentation model; it has a stride of its own, and all of its stages are
+            Hub id, for the encoder of another segmentation model; it keeps its own stride, and all of its stages are
             computed whatever ``stage`` is.
         stage: Index of the feature stage that the pyramid reads; -1 is the last. An earlier stage is several times
             cheaper, because at output stride 8 most multiply-adds are in the last stage.
@@ -78,12 +78,12 @@ class PyramidConfig:
     """Parallel dilated 3x3 convolutions over the feature map (ScaleProtoSeg, section 3.1).
 
     Attributes:
-        dilations: Dilation of each branch. A branch reads cells as far away as its dilation, which is the dilation
-            times the output stride in pixels.
+        dilations: Dilation of each branch. A branch reads cells up to ``dilation`` cells away, that is, dilation times
+            output stride pixels.
         channels: Channels of each branch; a ``direct`` head uses one channel per class instead.
-        fuse: ``keep`` makes each branch a scale, ``sum`` adds all branches up to one scale.
-        shown: For each scale, the number of cells that explanations show on each side of a cell; a ``frame`` phase
-            measures it. None shows the cells that the branch reads: its dilation.
+        fuse: ``keep`` makes each branch a scale, ``sum`` adds all branches up into a single scale.
+        shown: For each scale, how many cells the region that explanations show extends from its cell in each direction;
+            set by a ``frame`` phase. None extends it as far as the branch reads, by its dilation.
     """
 
     dilations: tuple[int, ...] = (6, 12, 18, 24)

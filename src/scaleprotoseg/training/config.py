@@ -18,12 +18,12 @@ class DataConfig:
     Attributes:
         name: Name of a known data set, or path of a folder with images/ and masks/.
         root: Folder of a known data set.
-        split: Split to train on; the split ``val`` is used for validation.
+        split: Split to train on; validation always uses the split ``val``.
         parts: Annotations of object parts, if they are stored separately: a folder of Panoptic Parts, or a keypoints
             file.
         crop: (height, width) of training crops, after the image was resized to ``network.input.size``.
         scale: Smallest and largest factor of the random resizing before cropping.
-        batch_size: Number of images per batch, over all devices.
+        batch_size: Number of images per batch, summed over all devices.
         accumulate: Number of batches per optimizer step.
         workers: Number of processes that read images; 0 reads them in the training process.
     """
@@ -54,8 +54,8 @@ class LossConfig:
     """Pixel-wise segmentation loss.
 
     Attributes:
-        class_balance: Exponent in 0-1; the weight of a pixel is the frequency of its class to the power of minus this
-            number. 0 weights all pixels equally, 1 weights all classes equally.
+        class_balance: Exponent b in 0-1; pixels of a class with frequency f get a weight proportional to f ** -b. 0 weights
+            all pixels equally, 1 weights all classes equally.
         supervision: ``cells`` computes the loss at feature resolution, as in the paper; ``pixels`` first upsamples the
             logits to the size of the mask.
     """
@@ -91,7 +91,7 @@ class TrainingConfig:
     """All keys of a recipe except the phases.
 
     Attributes:
-        method: Name of the result: ``deeplabv2``, ``protoseg``, ``scaleprotoseg`` or a name of your own.
+        method: Name of the result: ``deeplabv2``, ``protoseg``, ``scaleprotoseg`` or any other name.
         data: Training data and augmentation.
         network: Encoder, pyramid, head and input.
         loss: Segmentation loss.
@@ -99,7 +99,7 @@ class TrainingConfig:
         warm_start: Initial weights of the encoder: a bundle, such as a black box that was trained before, or a ``.pth``
             file of DeepLab weights (for ``caffe_resnet101``) or of a torchvision segmentation model (for its encoder).
         seed: Seed of all random numbers.
-        precision: Floating-point precision; ``auto`` uses bfloat16 if the machine is faster with it.
+        precision: Floating-point precision; ``auto`` is bfloat16 on GPUs and on CPUs with AVX-512, else float32.
     """
 
     method: str

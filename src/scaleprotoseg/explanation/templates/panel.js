@@ -107,7 +107,7 @@ class Panel {
     return el("p", { class: "sum" },
       el("span", { class: "terms" }, ...terms, "= ", datum("total", why.logit)),
       el("span", { class: "hint" }, `${noun(own.length)} of the class itself` +
-        (foreign.length > 0 ? `, then ${noun(foreign.length)} of other classes together` : "") +
+        (foreign.length > 0 ? `, then the sum of ${noun(foreign.length)} of other classes` : "") +
         (why.logit < 0 ? ". Scores can be negative; the highest wins." : ".")));
   }
 
@@ -115,7 +115,7 @@ class Panel {
   maps(groups) {
     if (groups.length === 0) return null;
     const { evidence, loading } = this.view;
-    return el("ul", { class: "maps", "aria-label": "Activation maps of the strongest in this image" }, groups.map(({ unit, class: index }) => {
+    return el("ul", { class: "maps", "aria-label": `Activation maps of the strongest ${this.model.grouped ? "groups" : "prototypes"} in this image` }, groups.map(({ unit, class: index }) => {
       const name = this.model.unitName(unit);
       const label = `Activation of ${this.model.classes[index].name}, ${name} in this image`;
       return el("li", {},

@@ -1,4 +1,4 @@
-"""Phases of a training. A new kind of phase is one file in this folder and one line here."""
+"""Phases of training. A new kind of phase is one file in this folder and one line here."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from scaleprotoseg.training.phases.base import Phase, PhaseRun, Place
 
 @dataclass(frozen=True)
 class AddPrototypes(Phase):
-    """Replace the pyramid and head of a black box by a new pyramid and untrained prototypes; the encoder is kept.
+    """Replace the pyramid and head of a black box with a new pyramid and untrained prototypes; the encoder is kept.
 
     The black box can be the teacher of later fits, which name the phase that trained it in ``teacher``.
 
@@ -20,7 +20,7 @@ class AddPrototypes(Phase):
         do: The kind of phase.
         prototypes: Number of prototypes per class and scale.
         channels: Channels of each scale of the new pyramid.
-        fuse: ``keep`` makes each branch of the pyramid a scale, ``sum`` adds all branches up to one scale.
+        fuse: ``keep`` makes each branch of the pyramid a scale, ``sum`` adds all branches up into a single scale.
     """
 
     do: Literal["add-prototypes"] = "add-prototypes"

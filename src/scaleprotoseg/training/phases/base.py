@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # A dataclass without fields, and no ABC among the bases: jsonargparse takes the subclasses for plain dataclasses then.
 @dataclass(frozen=True)
 class Phase(metaclass=ABCMeta):
-    """One step of a training. Subclasses are frozen dataclasses whose fields are the keys in the recipe.
+    """One step of training. Subclasses are frozen dataclasses whose fields are the keys in the recipe.
 
     Attributes:
         adds_prototypes: True if the network has prototypes afterwards, whatever its head was before.

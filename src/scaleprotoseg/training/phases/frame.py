@@ -15,11 +15,11 @@ IMAGES_PER_CLASS = 4
 
 @dataclass(frozen=True)
 class Frame(PrototypePhase):
-    """Find, for each scale, the smallest region around a cell that contains its evidence, for explanations to show.
+    """Find, for each scale, the smallest region around a cell that contains the evidence; explanations then show it.
 
     Attributes:
         do: The kind of phase.
-        inside: Fraction of a similarity, in 0-1, that must remain when everything outside of the region is masked.
+        inside: Fraction of a similarity, in 0-1, that must remain when everything outside the region is masked.
     """
 
     do: Literal["frame"] = "frame"

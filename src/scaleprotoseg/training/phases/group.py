@@ -11,7 +11,7 @@ from scaleprotoseg.training.phases.base import PhaseRun, Place, PrototypePhase
 
 @dataclass(frozen=True)
 class Group(PrototypePhase):
-    """Replace the classifier over prototypes by groups and a classifier over groups (ScaleProtoSeg, section 3.2).
+    """Replace the classifier over prototypes with groups and a classifier over groups (ScaleProtoSeg, section 3.2).
 
     Attributes:
         do: The kind of phase.

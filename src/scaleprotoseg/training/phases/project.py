@@ -1,4 +1,4 @@
-"""``do: project``: replaces prototypes by training patches."""
+"""``do: project``: replaces prototypes with training patches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scaleprotoseg.training.phases.base import Observation, PhaseRun, Place, Pro
 
 @dataclass(frozen=True)
 class Project(PrototypePhase):
-    """Replace every prototype by its nearest training patch of the same class (ScaleProtoSeg, section 3.3).
+    """Replace every prototype with its nearest training patch of the same class (ScaleProtoSeg, section 3.3).
 
     Attributes:
         do: The kind of phase.

@@ -18,8 +18,8 @@ class PruneByParts(PrototypePhase):
 
     Attributes:
         do: The kind of phase.
-        agreement: Fraction in 0-1; a prototype is kept if it hits one part, both with and without noise, in more than
-            this fraction of the images that show the part.
+        agreement: Fraction in 0-1; a prototype is kept if there is a part that it hits, with noise and without, in more
+            than this fraction of the images that show the part.
     """
 
     do: Literal["prune-by-parts"] = "prune-by-parts"
