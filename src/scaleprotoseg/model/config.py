@@ -22,8 +22,8 @@ class InputConfig:
     Attributes:
         size: Size to which images are resized: one number is the length of the shorter side, two numbers are (height,
             width), None keeps the original size of every image.
-        scales: Factors by which the image is additionally resized; the network reads the image and all resized copies, and
-            takes the element-wise maximum of their pyramid maps (ScaleProtoSeg, section 4.1).
+        scales: Factors by which the image is additionally resized; the network reads the image and all resized copies,
+            and takes the element-wise maximum of their pyramid maps (ScaleProtoSeg, section 4.1).
         mean: Mean of each input channel, subtracted from values in 0-1. With one channel, images are
             converted to grayscale; with more than three, files must have that number of bands.
         std: Standard deviation of each input channel, by which the values are divided.

@@ -54,8 +54,8 @@ class LossConfig:
     """Pixel-wise segmentation loss.
 
     Attributes:
-        class_balance: Exponent b in 0-1; pixels of a class with frequency f get a weight proportional to f ** -b. 0 weights
-            all pixels equally, 1 weights all classes equally.
+        class_balance: Exponent b in 0-1; pixels of a class with frequency f get a weight proportional to f ** -b. 0
+            weights all pixels equally, 1 weights all classes equally.
         supervision: ``cells`` computes the loss at feature resolution, as in the paper; ``pixels`` first upsamples the
             logits to the size of the mask.
     """

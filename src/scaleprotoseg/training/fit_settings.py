@@ -20,10 +20,10 @@ class FitSettings:
             (their vectors), ``classifier`` (its weights) and ``groups`` (the weights of their members).
         decay: ``poly`` multiplies the learning rates by ``(1 - step / steps) ** 0.9``, ``constant`` keeps them.
         weight_decay: Weight decay of encoder and pyramid; prototypes, classifier and groups have none.
-        encoder_norm: Normalization layers of an encoder that is trained. ``frozen``: neither their weights nor their batch
-            statistics change; ``free``: the weights are trained and the batch statistics are updated.
-        tied: While the pyramid is trained, compute each projected prototype anew from its training patch in every step, so
-            that the accuracy lost through projection can be recovered.
+        encoder_norm: Normalization layers of an encoder that is trained. ``frozen``: neither their weights nor their
+            batch statistics change; ``free``: the weights are trained and the batch statistics are updated.
+        tied: While the pyramid is trained, compute each projected prototype anew from its training patch in every step,
+            so that the accuracy lost through projection can be recovered.
         diversity: Weight of the diversity loss (ScaleProtoSeg, section 3.1).
         invariance: Weight of the loss that makes similarities equal on an image and on its noisy copy.
         redundancy: Weight of the loss that keeps prototypes of one class and scale from responding to the same cells of
@@ -35,8 +35,8 @@ class FitSettings:
         distillation: Weight of the Kullback-Leibler divergence from a teacher's class probabilities.
         teacher: Name of an earlier phase; the network at the end of that phase is the teacher. If not set, the model in
             ``warm_start`` is the teacher.
-        foreign_l1: Weight of the L1 norm of the classifier weights that connect a prototype or group to a class other than
-            its own.
+        foreign_l1: Weight of the L1 norm of the classifier weights that connect a prototype or group to a class other
+            than its own.
         group_entropy: Weight of the entropy of the group weights (ScaleProtoSeg, section 3.2).
     """
 
