@@ -38,7 +38,7 @@ MARKS = "<!-- written by benchmarks/compare.py table -->", "<!-- end of benchmar
 
 METHODS = {
     BLACK_BOX: "DeepLabv2",
-    LONGER: "DeepLabv2, encoder steps as ours",
+    LONGER: "DeepLabv2, same encoder steps",
     "protoseg": "ProtoSeg",
     "scaleprotoseg": "ScaleProtoSeg (paper)",
     "scaleprotoseg-tied": "ScaleProtoSeg (ours)",

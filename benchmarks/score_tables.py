@@ -49,7 +49,7 @@ COLUMNS: Columns = {
     "overlap, groups": (".3f", lambda scores: overlap(scores, "groups")),
     "evidence inside": (".3f", lambda scores: evidence(scores, "inside")),
     "shown": (".2f", lambda scores: evidence(scores, "area")),
-    "lost by projection": (".1f", lambda scores: lost_points(scores, ("projection",))),
+    "lost through projection": (".1f", lambda scores: lost_points(scores, ("projection",))),
     "lost in total": (".1f", lambda scores: lost_points(scores, tuple(scores["phases"]))),
 }
 
