@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint requirements clean
 
-demo: $(STAMP)  ## the whole pipeline on the drawn street scenes; ends with runs/demo/report.html
+demo: $(STAMP)  ## the whole pipeline on the synthetic street scenes; ends with runs/demo/report.html
 	$(BIN)/scaleprotoseg demo --out runs/demo --resume
 
 test: $(STAMP)

@@ -26,7 +26,7 @@ from scaleprotoseg.training.losses.diversity import Diversity
 from scaleprotoseg.training.losses.segmentation import cross_entropy
 
 HEADS = {
-    "ScaleProtoSeg, stage 1": HeadConfig("prototypes"),
+    "ScaleProtoSeg, joint training": HeadConfig("prototypes"),
     "linear on the same pyramid": HeadConfig("linear"),
     "DeepLabv2": HeadConfig("direct"),
 }

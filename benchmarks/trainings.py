@@ -54,7 +54,7 @@ class Data:
 
 
 DATA = {
-    "scenes": Data("Drawn scenes, validation", "val", (0, 1, 2)),
+    "scenes": Data("Synthetic scenes, validation", "val", (0, 1, 2)),
     "camvid": Data("CamVid, test", "test", (0, 1)),
     "isbi_em": Data("ISBI 2012 EM, validation", "val", (0, 1)),
     "voc2012": Data(

@@ -78,6 +78,7 @@ def test_heads_are_told_apart_in_their_own_room_only():
             assert not re.search(r"isinstance\([^)]*Head\b", path.read_text(encoding="utf-8")), name_of(path)
 
 
-def test_the_command_line_starts_without_torch():
-    code = "import sys, scaleprotoseg.cli; sys.exit(any(m in sys.modules for m in ('torch', 'scipy', 'lightning')))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize("code", ["pass", "scaleprotoseg.cli.read_recipe(['--config', 'scenes/demo', '--seed', '1'])"])
+def test_the_command_line_starts_and_reads_recipes_without_torch(code):
+    heavy = "any(m in sys.modules for m in ('torch', 'scipy', 'lightning'))"
+    subprocess.run([sys.executable, "-c", f"import sys, scaleprotoseg.cli; {code}; sys.exit({heavy})"], check=True)

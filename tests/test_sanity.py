@@ -13,7 +13,7 @@ from scaleprotoseg import sanity
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.sanity import sanity_check
-from scaleprotoseg.training.phases.base import Observation
+from scaleprotoseg.training.phases.run import Observation
 from tests.builders.command_line import run
 from tests.builders.images import PartToys, Toys, write_folder
 from tests.builders.recipes import make_recipe, recipe_values

@@ -221,7 +221,7 @@ def _add_figures(sub: ArgumentParser) -> None:
         "--image",
         nargs="+",
         default=[],
-        help="names of images to draw classes on; by default, each class is drawn on the image with most of it",
+        help="names of images to show classes on; by default, each class is shown on the image with most of its pixels",
     )
 
 
@@ -288,7 +288,9 @@ def _data_arguments(parsed: Namespace) -> DataArguments:
 
 
 COMMANDS = {
-    "demo": Command("Run the whole pipeline on drawn street scenes; ends with metrics and a report.", _add_demo, _demo),
+    "demo": Command(
+        "Run the whole pipeline on synthetic street scenes; ends with metrics and a report.", _add_demo, _demo
+    ),
     "train": Command(
         "Train all phases of a recipe. Any key of the recipe can be changed with --key value.", _add_train, _train
     ),
@@ -315,7 +317,7 @@ COMMANDS = {
         _add_import_official,
         _import_official,
     ),
-    "check-data": Command("Find everything in the data that would break a training.", _add_check_data, _check_data),
+    "check-data": Command("Find everything in the data that would make training fail.", _add_check_data, _check_data),
 }
 """Commands by name, in the order of the help."""
 

@@ -27,8 +27,8 @@ from scaleprotoseg.evaluation.segmentation import score_segmentation
 from scaleprotoseg.inference.evidence import choose_images
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training.curriculum import check_parts, run_phases
-from scaleprotoseg.training.phases.base import Observation
 from scaleprotoseg.training.phases.frame import IMAGES_PER_CLASS
+from scaleprotoseg.training.phases.run import Observation
 from scaleprotoseg.training.pointing import images_with_parts
 from scaleprotoseg.training.recipe import Recipe
 from scaleprotoseg.training.run_folder import RunFolder

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.training.phases.base import Phase, PhaseRun, Place
+from scaleprotoseg.training.phases.base import Phase, Place
+from scaleprotoseg.training.phases.run import PhaseRun
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +21,6 @@ from scaleprotoseg.model.network import Network
 
 BLANK = Image.new("RGB", (64, 64))
 """Image to decompose for the prototypes and weights of the model, if there are no examples."""
-
-
-@dataclass(frozen=True)
-class BlackBoxComparison:
-    """Scores of the black box that the model started from, on the same split; None where not measured.
-
-    Attributes:
-        phase: Name of the training phase after which they were measured.
-        miou: Mean IoU, 0-1.
-        pixel_accuracy: Fraction of the labeled pixels that are correct, 0-1.
-        iou: IoU of each class, 0-1.
-        kept: mIoU of the model divided by that of the black box.
-    """
-
-    phase: str | None
-    miou: float | None
-    pixel_accuracy: float | None
-    iou: dict[str, float | None]
-    kept: float | None
-
-    @classmethod
-    def of(cls, metrics: dict[str, Any]) -> BlackBoxComparison | None:
-        """Return the scores in the content of ``metrics.json``, or None if it has no black box."""
-        scores = metrics.get("black_box")
-        if not scores:
-            return None
-        ours, miou = metrics.get("miou"), scores.get("miou")
-        return cls(
-            phase=scores.get("phase"),
-            miou=miou,
-            pixel_accuracy=scores.get("pixel_accuracy"),
-            iou=scores.get("iou") or {},
-            kept=ours / miou if miou and ours is not None else None,
-        )
 
 
 def write_report(
@@ -84,7 +50,7 @@ def write_report(
         method=network.method,
         scale_count=network.pyramid.num_scales,
         metrics=metrics,
-        black_box=BlackBoxComparison.of(metrics),
+        kept=_kept(metrics),
         overlap=list(_leaves(metrics.get("overlap"))),
         sparsity=_counts(network, metrics),
         cards=[] if model is None else class_cards(model),
@@ -105,6 +71,12 @@ def _counts(network: Network, metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of prototypes and members as measured, or those of the network where they are missing."""
     measured = {key: value for key, value in (metrics.get("sparsity") or {}).items() if value is not None}
     return asdict(sparsity(network)) | measured
+
+
+def _kept(metrics: dict[str, Any]) -> float | None:
+    """Return the mean IoU of the model divided by that of its black box; None if one of them is missing or 0."""
+    ours, theirs = metrics.get("miou"), (metrics.get("black_box") or {}).get("miou")
+    return ours / theirs if theirs and ours is not None else None
 
 
 def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, float | None]]:

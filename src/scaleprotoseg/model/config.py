@@ -82,8 +82,8 @@ class PyramidConfig:
             output stride pixels.
         channels: Channels of each branch; a ``direct`` head uses one channel per class instead.
         fuse: ``keep`` makes each branch a scale, ``sum`` adds all branches up into a single scale.
-        shown: For each scale, how many cells the region that explanations show extends from its cell in each direction;
-            set by a ``frame`` phase. None extends it as far as the branch reads, by its dilation.
+        shown: For each scale, number of cells by which the region that explanations show extends from its cell in each
+            direction; set by a ``frame`` phase. None: the dilation.
     """
 
     dilations: tuple[int, ...] = (6, 12, 18, 24)

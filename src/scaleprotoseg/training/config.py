@@ -21,7 +21,8 @@ class DataConfig:
         split: Split to train on; validation always uses the split ``val``.
         parts: Annotations of object parts, if they are stored separately: a folder of Panoptic Parts, or a keypoints
             file.
-        crop: (height, width) of training crops, after the image was resized to ``network.input.size``.
+        crop: (height, width) of training crops, after the image was resized to ``network.input.size`` and by the random
+            factor of ``scale``.
         scale: Smallest and largest factor of the random resizing before cropping.
         batch_size: Number of images per batch, summed over all devices.
         accumulate: Number of batches per optimizer step.

@@ -1,4 +1,4 @@
-"""Reuse of memory in trainings on CPUs."""
+"""Reuse of memory in training on CPUs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from scaleprotoseg.progress import progress_bar
 from scaleprotoseg.training.cpu_memory import keep_freed_memory
 from scaleprotoseg.training.fit import phase_seed
 from scaleprotoseg.training.losses.segmentation import class_weights
-from scaleprotoseg.training.phases.base import PhaseRun
+from scaleprotoseg.training.phases.run import PhaseRun
 from scaleprotoseg.training.pointing import images_with_parts
 from scaleprotoseg.training.recipe import Recipe
 from scaleprotoseg.training.run_folder import RunFolder

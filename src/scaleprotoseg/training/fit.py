@@ -27,7 +27,7 @@ from scaleprotoseg.training.fit_module import FitModule, PrototypeTargets, log_i
 from scaleprotoseg.training.fit_settings import FitSettings
 from scaleprotoseg.training.frozen import FrozenPrefix, frozen_level
 from scaleprotoseg.training.losses.segmentation import PixelLoss
-from scaleprotoseg.training.phases.base import PhaseRun
+from scaleprotoseg.training.phases.run import PhaseRun
 from scaleprotoseg.training.pointing import part_of_prototypes
 from scaleprotoseg.training.progress import PhaseProgress
 from scaleprotoseg.training.sync_batch_norm import SyncNorms

@@ -25,16 +25,7 @@ class Recipe(TrainingConfig):
     """All keys of a recipe.
 
     Attributes:
-        method: Name of the result: ``deeplabv2``, ``protoseg``, ``scaleprotoseg`` or a name of your own.
-        data: Training data and augmentation.
-        network: Encoder, pyramid, head and input.
         phases: Phases by name, in order.
-        loss: Segmentation loss.
-        store: Feature cache for phases with a frozen encoder.
-        warm_start: Initial weights of the encoder: a bundle, such as a black box that was trained before, or a ``.pth``
-            file of DeepLab weights (for ``caffe_resnet101``) or of a torchvision segmentation model (for its encoder).
-        seed: Seed of all random numbers.
-        precision: Floating-point precision; ``auto`` uses bfloat16 if the machine is faster with it.
     """
 
     phases: dict[str, AnyPhase]
@@ -85,4 +76,9 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-_DEFAULTS = {key: value for kind in KINDS.values() for key, value in _plain(asdict(kind())).items()}
+_DEFAULTS = {
+    key: value
+    for do, kind in KINDS.items()
+    if do != "add-prototypes"  # Earlier versions did not have it.
+    for key, value in _plain(asdict(kind())).items()
+}

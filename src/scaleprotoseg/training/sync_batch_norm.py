@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncNorms(LayerSync):
-    """A plugin that synchronizes the batch norms of a model during a training, and restores the originals afterwards.
+    """A plugin that synchronizes the batch norms of a model during training, and restores the originals afterwards.
 
     Lightning's own implementation drops the activation that many of timm's batch norms include.
     """

@@ -1,4 +1,4 @@
-"""Procedurally drawn street scenes: a data set with exact class and part masks that needs no download."""
+"""Procedurally generated street scenes: a data set with exact class and part masks that needs no download."""
 
 from scaleprotoseg.data.scenes.reader import SEED, SIZES, VERSION, Scenes, scenes
 

@@ -1,4 +1,4 @@
-"""Data set of drawn scenes, cached on disk after the first use."""
+"""Data set of synthetic scenes, cached on disk after the first use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw(split: str, index: int, seed: int = SEED) -> Sample:
 
 
 class Scenes(SegmentationDataset):
-    """Drawn street scenes of 128 x 96 pixels with eight classes and exact part masks.
+    """Synthetic street scenes of 128 x 96 pixels with eight classes and exact part masks.
 
     Args:
         folder: Folder with the ``images``, ``masks`` and ``parts`` of one split, see :func:`scenes`.
@@ -82,12 +82,12 @@ class Scenes(SegmentationDataset):
                 return image
         except OSError as error:
             raise UserError(
-                f"{path}: cannot be read; delete {self._folder} so that the scenes are drawn again"
+                f"{path}: cannot be read; delete {self._folder} so that the scenes are generated again"
             ) from error
 
 
 def scenes(root: Path | None, split: str) -> Scenes:
-    """Return one split of the drawn street scenes, which is drawn on first use and then read from disk.
+    """Return one split of the synthetic street scenes, which is generated on first use and then read from disk.
 
     Args:
         root: Folder that caches the scenes; None selects a folder in the user's cache.

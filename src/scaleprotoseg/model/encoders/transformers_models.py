@@ -122,7 +122,7 @@ def normalization_of(name: str) -> dict[str, list[float]]:
 
 
 def _not_installed(name: str) -> UserError:
-    return UserError(f"{name}: needs transformers, which is not installed; pip install 'scaleprotoseg[transformers]'")
+    return UserError(f"{name}: needs transformers, which is not installed; pip install transformers")
 
 
 def _architecture(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import at_least_one
-from scaleprotoseg.training.phases.base import Phase, PhaseRun, Place
+from scaleprotoseg.training.phases.base import Phase, Place
+from scaleprotoseg.training.phases.run import PhaseRun
 
 
 @dataclass(frozen=True)

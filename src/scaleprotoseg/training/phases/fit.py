@@ -11,7 +11,8 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.config import at_least_one
 from scaleprotoseg.training.config import TrainingConfig
 from scaleprotoseg.training.fit_settings import LOSS_WEIGHTS, FitSettings
-from scaleprotoseg.training.phases.base import Observation, Phase, PhaseRun, Place
+from scaleprotoseg.training.phases.base import Phase, Place
+from scaleprotoseg.training.phases.run import Observation, PhaseRun
 
 FIXED_BY_PROJECTION = ("encoder", "pyramid", "prototypes")
 """Components that must not change after projection, because the patches would get other latent vectors."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scaleprotoseg.training.config import TrainingConfig
-from scaleprotoseg.training.phases.base import Observation, PhaseRun, Place, PrototypePhase
+from scaleprotoseg.training.phases.base import Place, PrototypePhase
+from scaleprotoseg.training.phases.run import Observation, PhaseRun
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.training.phases.base import PhaseRun, Place, PrototypePhase
+from scaleprotoseg.training.phases.base import Place, PrototypePhase
+from scaleprotoseg.training.phases.run import PhaseRun
 
 
 @dataclass(frozen=True)

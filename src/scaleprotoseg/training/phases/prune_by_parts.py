@@ -7,7 +7,8 @@ from typing import Literal
 
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.training.config import TrainingConfig
-from scaleprotoseg.training.phases.base import Observation, PhaseRun, Place, PrototypePhase
+from scaleprotoseg.training.phases.base import Place, PrototypePhase
+from scaleprotoseg.training.phases.run import Observation, PhaseRun
 
 
 @dataclass(frozen=True)
