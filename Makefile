@@ -8,8 +8,10 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## the whole pipeline on the synthetic street scenes; ends with runs/demo/report.html
 	$(BIN)/scaleprotoseg demo --out runs/demo --resume
 
+# One thread per process: more threads than cores make all of them slower.
 test: $(STAMP)
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile \
+		--cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
