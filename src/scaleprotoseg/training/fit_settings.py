@@ -26,8 +26,8 @@ class FitSettings:
             so that the accuracy lost through projection can be recovered.
         diversity: Weight of the diversity loss (ScaleProtoSeg, section 3.1).
         invariance: Weight of the loss that makes similarities equal on an image and on its noisy copy.
-        redundancy: Weight of the loss that keeps prototypes of one class and scale from responding to the same cells of
-            an image and its noisy copy.
+        redundancy: Weight of the loss that keeps different prototypes of one class and scale from responding to the
+            same cells. It compares one prototype on the image with another one on the noisy copy.
         pointing: Weight of the loss that makes each prototype of a class and scale respond to a different object part;
             needs annotations of object parts in the training images.
         noise: Standard deviation of Gaussian noise on the normalized image. Above 0, every image also has a noisy copy,
