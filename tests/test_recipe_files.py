@@ -62,7 +62,15 @@ def test_a_wrong_key_of_a_phase_is_named(argument, together, tmp_path, capsys):
     assert ARGUMENTS[argument] in printed
 
 
-UNREADABLE = {"method: [": "is not a readable YAML file", "": "fix the recipe", "7": "fix the recipe", "\x00": "YAML"}
+UNREADABLE = {
+    "method: [": "is not a readable YAML file",
+    "": "fix the recipe",
+    "7": "fix the recipe",
+    "\x00": "YAML",
+    "phases: {a: {do: []}}": "phases.a: 'do: []' is unknown",
+    "phases: {a: {do: null}}": "phases.a: 'do: None' is unknown",
+    "phases: {a: {class_path: Fit}}": "phases.a: 'do: fit' has no key 'class_path'",
+}
 
 
 @pytest.mark.parametrize("text", UNREADABLE)

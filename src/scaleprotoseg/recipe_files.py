@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from scaleprotoseg.errors import UserError, first_line
-from scaleprotoseg.training.recipe import KINDS, Recipe, only_own_keys
+from scaleprotoseg.training.recipe import KINDS, Recipe, with_own_keys
 
 RECIPES = Path(str(files("scaleprotoseg") / "recipes"))
 """Folder of the packaged recipes."""
@@ -65,7 +65,7 @@ def recipe_from(values: Mapping[str, Any]) -> Recipe:
     Raises:
         UserError: If a key is unknown or missing, or has a wrong value.
     """
-    values = _with_own_keys(dict(values))
+    values = with_own_keys(dict(values))
     check_phases(values, "recipe")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
@@ -158,15 +158,9 @@ def _recipe_text(name: str, option: str) -> str:
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{name}: is not a readable YAML file ({_one_line(error)}); fix the recipe") from error
-    own = _with_own_keys(values)
+    own = with_own_keys(values)
     check_phases(own, name)
     return text if own == values else yaml.safe_dump(own, sort_keys=False)
-
-
-def _with_own_keys(values: Any) -> Any:
-    if not isinstance(values, dict) or not isinstance(values.get("phases"), dict):
-        return values
-    return values | {"phases": {name: only_own_keys(phase) for name, phase in values["phases"].items()}}
 
 
 def _recipe_path(name: str) -> Path:

@@ -13,16 +13,13 @@ from scaleprotoseg.model.heads import HEADS, HeadKind
 from scaleprotoseg.training.phases import PHASES
 
 
-def run(arguments: list[str]) -> dict[str, Any]:
+def recorded(arguments: list[str]) -> dict[str, Any]:
     """Run one command and return its exit code and what it printed."""
-    from scaleprotoseg.cli import main  # The tables are read when the command line is imported.
+    from tests.builders.command_line import run  # The tables are read when the command line is imported.
 
-    code, out, err = 0, io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        try:
-            main(arguments)
-        except SystemExit as stop:
-            code = int(stop.code or 0)
+        code = run(*arguments)
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
@@ -32,4 +29,4 @@ if __name__ == "__main__":
     SCORES["prototypes_per_scale"] = "tests.extensions.score:prototypes_per_scale"
 
     commands = json.load(sys.stdin)
-    print(json.dumps({name: run(arguments) for name, arguments in commands.items()}))
+    print(json.dumps({name: recorded(arguments) for name, arguments in commands.items()}))

@@ -144,6 +144,22 @@ class Metrics:
         return BlackBoxScores(phase, self.miou, self.pixel_accuracy, self.iou)
 
 
+def fraction_kept(metrics: Mapping[str, Any]) -> float | None:
+    """Return the mean IoU of a model divided by that of its black box.
+
+    Args:
+        metrics: Content of ``metrics.json``, which may be incomplete.
+
+    Returns:
+        The fraction; None if one of the two is missing, or that of the black box is 0.
+
+    >>> fraction_kept({"miou": 0.4, "black_box": {"miou": 0.8}})
+    0.5
+    """
+    ours, theirs = metrics.get("miou"), (metrics.get("black_box") or {}).get("miou")
+    return ours / theirs if theirs and ours is not None else None
+
+
 def measure(
     network: Network,
     dataset: SegmentationDataset,

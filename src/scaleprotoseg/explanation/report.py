@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from scaleprotoseg.data.dataset import Sample
+from scaleprotoseg.evaluation.metrics import fraction_kept
 from scaleprotoseg.evaluation.sparsity import sparsity
 from scaleprotoseg.explanation.class_cards import class_cards
 from scaleprotoseg.explanation.decomposition import Decomposition, decompose
@@ -50,7 +51,7 @@ def write_report(
         method=network.method,
         scale_count=network.pyramid.num_scales,
         metrics=metrics,
-        kept=_kept(metrics),
+        kept=fraction_kept(metrics),
         overlap=list(_leaves(metrics.get("overlap"))),
         sparsity=_counts(network, metrics),
         cards=[] if model is None else class_cards(model),
@@ -71,12 +72,6 @@ def _counts(network: Network, metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of prototypes and members as measured, or those of the network where they are missing."""
     measured = {key: value for key, value in (metrics.get("sparsity") or {}).items() if value is not None}
     return asdict(sparsity(network)) | measured
-
-
-def _kept(metrics: dict[str, Any]) -> float | None:
-    """Return the mean IoU of the model divided by that of its black box; None if one of them is missing or 0."""
-    ours, theirs = metrics.get("miou"), (metrics.get("black_box") or {}).get("miou")
-    return ours / theirs if theirs and ours is not None else None
 
 
 def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, float | None]]:

@@ -16,7 +16,7 @@ from scaleprotoseg.data.dataset import Sample, SegmentationDataset
 from scaleprotoseg.data.registry import open_dataset
 from scaleprotoseg.distributed import barrier, is_main, process_group
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.metrics import Metrics, Scores, measure
+from scaleprotoseg.evaluation.metrics import Metrics, Scores, fraction_kept, measure
 from scaleprotoseg.evaluation.tables import render
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import write_file
@@ -24,7 +24,7 @@ from scaleprotoseg.formats.bundle import save
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.progress import progress_bar
 from scaleprotoseg.training.curriculum import check_parts, check_teacher, run_phases, start
-from scaleprotoseg.training.recipe import Recipe, only_own_keys
+from scaleprotoseg.training.recipe import Recipe, with_own_keys
 from scaleprotoseg.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -98,12 +98,13 @@ def demo(recipe: Recipe, folder: Path, resume: bool = False) -> None:
         folder: Folder of the run.
         resume: Continue the run that is in the folder.
     """
-    metrics = train(recipe, folder, resume)
-    if metrics.black_box is None or not metrics.black_box.miou or metrics.miou is None:
+    metrics = train(recipe, folder, resume).to_dict()
+    kept = fraction_kept(metrics)
+    if kept is None:
         raise ValueError("the recipe of the demo does not begin with a black box")
     console.print(
-        f"{metrics.method} reaches mIoU {metrics.miou:.3f}, {metrics.miou / metrics.black_box.miou:.3f} of the black "
-        f"box's {metrics.black_box.miou:.3f}, and explains every pixel: open {escape(str(folder / 'report.html'))}"
+        f"{metrics['method']} reaches mIoU {metrics['miou']:.3f}, {kept:.3f} of the black box's "
+        f"{metrics['black_box']['miou']:.3f}, and explains every pixel: open {escape(str(folder / 'report.html'))}"
     )
 
 
@@ -147,8 +148,7 @@ def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{folder.path}: already holds a run; add --resume to continue it, or choose another --out")
-    old = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    old["phases"] = {name: only_own_keys(phase) for name, phase in old["phases"].items()}
+    old = with_own_keys(yaml.safe_load(folder.config.read_text(encoding="utf-8")))
     if different := _differences(old, values):
         raise UserError(
             f"{folder.config}: the run was begun with other values of {', '.join(different)}; choose another --out"

@@ -49,21 +49,27 @@ class Recipe(TrainingConfig):
         return {key: values[key] for key in ("method", "data", "network", "phases", *values)}
 
 
-def only_own_keys(phase: Any) -> Any:
-    """Drop the keys of other kinds of phases from a phase, if they have their default values.
+def with_own_keys(recipe: Any) -> Any:
+    """Drop the keys of other kinds from the phases of a recipe, if they have their default values.
 
     Earlier versions wrote the keys of all kinds of phases for every phase.
 
     Args:
-        phase: A phase of a recipe, as plain values.
+        recipe: A recipe as plain values. Anything that is no recipe is returned unchanged.
 
-    >>> only_own_keys({"do": "project", "steps": 0})
-    {'do': 'project'}
+    >>> with_own_keys({"phases": {"projection": {"do": "project", "steps": 0}}})
+    {'phases': {'projection': {'do': 'project'}}}
     """
-    if not isinstance(phase, Mapping) or phase.get("do", "fit") not in KINDS:
+    if not isinstance(recipe, Mapping) or not isinstance(recipe.get("phases"), Mapping):
+        return recipe
+    return {**recipe, "phases": {name: _own_keys(phase) for name, phase in recipe["phases"].items()}}
+
+
+def _own_keys(phase: Any) -> Any:
+    do = phase.get("do", "fit") if isinstance(phase, Mapping) else None
+    if not isinstance(do, str) or do not in KINDS:
         return phase
-    kind = KINDS[phase.get("do", "fit")]
-    own = {key.name for key in fields(kind)}
+    own = {key.name for key in fields(KINDS[do])}
     return {key: value for key, value in phase.items() if key in own or value != _DEFAULTS.get(key, MISSING)}
 
 
@@ -76,9 +82,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-_DEFAULTS = {
-    key: value
-    for do, kind in KINDS.items()
-    if do != "add-prototypes"  # Earlier versions did not have it.
-    for key, value in _plain(asdict(kind())).items()
-}
+_EARLIER_KINDS = ("fit", "project", "prune-by-neighbours", "prune-by-parts", "group", "prune", "frame")
+"""Kinds of phases whose keys earlier versions wrote for every phase."""
+
+_DEFAULTS = {key: value for do in _EARLIER_KINDS for key, value in _plain(asdict(KINDS[do]())).items()}
