@@ -19,6 +19,7 @@ from scaleprotoseg.inference.part_options import PartOptions
 from scaleprotoseg.recipe_files import (
     CONFIG,
     FROM,
+    ImagesFolder,
     RecipeFile,
     as_recipe,
     check_phase_arguments,
@@ -129,6 +130,7 @@ def _add_train(sub: ArgumentParser) -> None:
     )
     _add_devices(sub)
     sub.add_class_arguments(Recipe)
+    sub.add_argument("--images", action=ImagesFolder, metavar="FOLDER", help="short for --data.images")
 
 
 def _train(parsed: Namespace) -> None:
@@ -140,12 +142,14 @@ def _train(parsed: Namespace) -> None:
         return
     from scaleprotoseg.pipeline.training import train
 
-    train(recipe, parsed.out or Path("runs") / f"{Path(recipe.data.name).name}-{recipe.method}", parsed.resume)
+    data = Path(recipe.data.name or recipe.data.images or "").name
+    train(recipe, parsed.out or Path("runs") / f"{data}-{recipe.method}", parsed.resume)
 
 
 def _add_evaluate(sub: ArgumentParser) -> None:
     _add_bundle(sub)
     _add_data(sub, default_split="val")
+    _add_mapping(sub)
     sub.add_argument(
         "--scores",
         type=Literal["segmentation", "explanations", "all"],
@@ -204,6 +208,7 @@ def _explain(parsed: Namespace) -> None:
 def _add_report(sub: ArgumentParser) -> None:
     _add_bundle(sub)
     _add_data(sub, default_split="val", required=False)
+    _add_mapping(sub)
     sub.add_argument("--out", type=Path, required=True, help="HTML page to write")
 
 
@@ -216,6 +221,7 @@ def _report(parsed: Namespace) -> None:
 def _add_figures(sub: ArgumentParser) -> None:
     _add_bundle(sub)
     _add_data(sub, default_split="val")
+    _add_mapping(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder for NAME.svg and NAME.png")
     sub.add_argument(
         "--image",
@@ -257,13 +263,25 @@ def _check_data(parsed: Namespace) -> None:
 
 
 def _add_bundle(sub: ArgumentParser) -> None:
-    sub.add_argument("bundle", help="model folder of a run, or Hugging Face Hub id")
+    sub.add_argument(
+        "bundle",
+        help="model folder of a run, or Hugging Face Hub id; or transformers/, torchvision/ or smp/ and a segmentation "
+        "model of that library",
+    )
 
 
 def _add_data(sub: ArgumentParser, default_split: str | None, required: bool = True) -> None:
     sub.add_argument("--data", required=required, help="a known data set, or a folder with images/ and masks/")
     sub.add_argument("--root", type=Path, help="folder of a known data set")
     sub.add_argument("--split", default=default_split, help="train, val, test, or another split of the data set")
+
+
+def _add_mapping(sub: ArgumentParser) -> None:
+    sub.add_argument(
+        "--mapping",
+        type=Path,
+        help="YAML file with lines 'class of the data: class of the model', for classes whose names differ",
+    )
 
 
 def _add_parts(sub: ArgumentParser) -> None:
@@ -284,7 +302,7 @@ def _add_devices(sub: ArgumentParser) -> None:
 def _data_arguments(parsed: Namespace) -> DataArguments:
     from scaleprotoseg.pipeline.commands import DataArguments
 
-    return DataArguments(parsed.data, parsed.split, parsed.root, parsed.get("parts"))
+    return DataArguments(parsed.data, parsed.split, parsed.root, parsed.get("parts"), parsed.get("mapping"))
 
 
 COMMANDS = {

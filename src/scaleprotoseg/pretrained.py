@@ -19,6 +19,7 @@ from scaleprotoseg.data.pixels import ImageLike, as_image, as_pixels
 from scaleprotoseg.explanation.explanation import Explanation, explain
 from scaleprotoseg.files import replacing_folder
 from scaleprotoseg.formats import bundle
+from scaleprotoseg.formats.black_boxes import load_model
 from scaleprotoseg.formats.model_card import CARD_TEMPLATE, card_values
 from scaleprotoseg.inference.prediction import class_map, logits_of, probabilities
 from scaleprotoseg.model.network import Network
@@ -100,7 +101,7 @@ class SegmentationModel(
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub_arguments: Any) -> Self:
         """Load a bundle from a folder or from the Hugging Face Hub; see :func:`load`."""
-        return bundle.load(pretrained_model_name_or_path, cls, **hub_arguments)
+        return load_model(pretrained_model_name_or_path, cls, **hub_arguments)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         bundle.write(self, save_directory)
@@ -114,7 +115,8 @@ def load(name: str | Path, **hub_arguments: Any) -> SegmentationModel:
     """Load a trained model from a folder or from the Hugging Face Hub.
 
     Args:
-        name: Folder of a bundle such as ``runs/demo/model``, or a Hub id such as ``someone/street-scenes``.
+        name: Folder of a bundle such as ``runs/demo/model``, or a Hub id such as ``someone/street-scenes``; or
+            ``transformers/``, ``torchvision/`` or ``smp/`` and a segmentation model of that library.
         **hub_arguments: Passed to ``huggingface_hub.snapshot_download`` for a Hub id (revision, token, ...).
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS, Action
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -37,6 +38,17 @@ class RecipeFile(ActionConfigFile):
             super().__call__(parser, cfg, text, option_string)  # type: ignore[no-untyped-call]
         except (ArgumentError, TypeError, ValueError) as error:
             raise UserError(f"{name}: {_one_line(error)}; fix the recipe (see scaleprotoseg train --help)") from error
+
+
+class ImagesFolder(Action):
+    """An option that sets ``data.images`` in the parsed arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"default": SUPPRESS})
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Set the key."""
+        cfg["data.images"] = Path(str(values))
 
 
 def recipe_names() -> list[str]:

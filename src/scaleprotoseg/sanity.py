@@ -19,17 +19,22 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.dataset import SegmentationDataset
+from scaleprotoseg.data.files import list_images
+from scaleprotoseg.data.folder import hashed_split
 from scaleprotoseg.data.registry import READERS, open_dataset
+from scaleprotoseg.data.relabeled import with_classes
+from scaleprotoseg.data.subset import Subset
 from scaleprotoseg.distributed import fastest_device
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.segmentation import score_segmentation
 from scaleprotoseg.inference.evidence import choose_images
 from scaleprotoseg.model.network import Network
-from scaleprotoseg.training.curriculum import check_parts, run_phases
+from scaleprotoseg.training.curriculum import check_parts, given_teacher, run_phases
 from scaleprotoseg.training.phases.frame import IMAGES_PER_CLASS
 from scaleprotoseg.training.phases.run import Observation
 from scaleprotoseg.training.pointing import images_with_parts
+from scaleprotoseg.training.predicted_masks import predicted_dataset
 from scaleprotoseg.training.recipe import Recipe
 from scaleprotoseg.training.run_folder import RunFolder
 
@@ -69,30 +74,6 @@ class Stopwatch(Callback):
         seconds = time.perf_counter() - self.batch_begun
         self.counting.close()
         self.seen = replace(self.seen, batch_seconds=seconds, flop=self.counter.get_total_flops())
-
-
-class First(SegmentationDataset):
-    """The first images of a data set.
-
-    Args:
-        dataset: Labeled images.
-        count: Largest number of images.
-        with_parts: Skip images that show no object part.
-    """
-
-    def __init__(self, dataset: SegmentationDataset, count: int, with_parts: bool) -> None:
-        self.name, self.split, self.labels, self.parts = dataset.name, dataset.split, dataset.labels, dataset.parts
-        suitable = images_with_parts(dataset) if with_parts else range(len(dataset))
-        self._dataset, self._indices = dataset, list(islice(suitable, count))
-
-    @property
-    def sample_names(self) -> list[str]:
-        """Names of the images."""
-        return [self._dataset.sample_names[index] for index in self._indices]
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one image."""
-        return self._dataset[self._indices[index]]
 
 
 @dataclass(frozen=True)
@@ -143,9 +124,10 @@ def sanity_check(recipe: Recipe) -> None:
     Raises:
         UserError: If neither split can be opened, or the recipe does not work.
     """
-    dataset = _any_split(recipe)
-    check_parts(recipe, dataset)
-    _print(recipe, _estimate(recipe, dataset, *_observe(recipe, dataset)))
+    with tempfile.TemporaryDirectory(prefix="sanity-check-") as masks:
+        dataset = _any_split(recipe, Path(masks))
+        check_parts(recipe, dataset)
+        _print(recipe, _estimate(recipe, dataset, *_observe(recipe, dataset)))
 
 
 def _observe(recipe: Recipe, dataset: SegmentationDataset) -> tuple[dict[str, Observation], int]:
@@ -170,9 +152,11 @@ def _observe(recipe: Recipe, dataset: SegmentationDataset) -> tuple[dict[str, Ob
             disk = max(disk, sum(files) - cached + max(files))
             stopwatch.restart()
 
-        first = First(dataset, IMAGES, with_parts=any(phase.needs_parts for phase in recipe.phases.values()))
+        needs_parts = any(phase.needs_parts for phase in recipe.phases.values())
+        suitable = images_with_parts(dataset) if needs_parts else range(len(dataset))
+        first = Subset(dataset, islice(suitable, IMAGES))
         seed_everything(recipe.seed, verbose=False)
-        config = replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False))
+        config = replace(recipe.network, encoder=replace(recipe.network.encoder, pretrained=False, weights=None))
         network = Network(config, dataset.labels, recipe.method)
         stopwatch = Stopwatch()
         run_phases(network, 0, short, first, folder, after_phase, [stopwatch])
@@ -183,7 +167,7 @@ def _observe(recipe: Recipe, dataset: SegmentationDataset) -> tuple[dict[str, Ob
     return {name: replace(seen, **size) for name, seen in observations.items()}, disk
 
 
-def _training_size(recipe: Recipe, dataset: SegmentationDataset, first: First) -> dict[str, Any]:
+def _training_size(recipe: Recipe, dataset: SegmentationDataset, first: Subset) -> dict[str, Any]:
     """Return the attributes of :class:`Observation` that are sizes of the whole training and of the shortened one."""
     classes = len(dataset.labels)
     chosen = choose_images(first, set(range(classes)), IMAGES_PER_CLASS, seed=0)
@@ -249,9 +233,24 @@ def _sizes(folder: Path) -> list[int]:
     return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
 
 
-def _any_split(recipe: Recipe) -> SegmentationDataset:
-    """Open the training split or, if that fails, the validation split."""
+def _any_split(recipe: Recipe, masks: Path) -> SegmentationDataset:
+    """Open the training split or, if that fails, the validation split, with the classes of the teacher.
+
+    Args:
+        recipe: The training.
+        masks: Folder for the masks that the teacher predicts for the first images, if there is no labeled data.
+    """
+    teacher = given_teacher(recipe)
+    if teacher is None or recipe.data.name is not None:
+        dataset = _labeled_split(recipe)
+        return dataset if teacher is None else with_classes(teacher.labels, dataset, recipe.data.mapping)
+    assert recipe.data.images is not None
+    return predicted_dataset(teacher, recipe.data.images, masks, "train", limit=IMAGES)
+
+
+def _labeled_split(recipe: Recipe) -> SegmentationDataset:
     data = recipe.data
+    assert data.name is not None
     try:
         return open_dataset(data.name, data.split, data.root, data.parts)
     except UserError as error:
@@ -265,7 +264,9 @@ def _any_split(recipe: Recipe) -> SegmentationDataset:
 
 def _image_count(recipe: Recipe, split: str, dataset: SegmentationDataset) -> int:
     """Return the number of images in a split: as published, else on disk, else in the split that could be opened."""
-    name = recipe.data.name
+    name, images = recipe.data.name, recipe.data.images
+    if name is None:
+        return len(hashed_split(list_images(images)[0], split)) if images else 0
     if name in READERS and split in READERS[name].image_counts:
         return READERS[name].image_counts[split]
     try:

@@ -25,7 +25,8 @@ def test_metrics_have_the_documented_form():
     metrics = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert list(metrics) == [
         "method", "data", "split", "num_images", "miou", "pixel_accuracy", "iou", "protocols",
-        "sparsity", "consistency", "stability", "parts", "overlap", "faithfulness", "black_box", "seed", "versions",
+        "sparsity", "consistency", "stability", "parts", "overlap", "faithfulness", "black_box", "agreement", "seed",
+        "versions",
     ]  # fmt: skip
     assert list(metrics["iou"]) == list(LABELS.names)
     assert metrics["seed"] == 3 and metrics["consistency"] is None

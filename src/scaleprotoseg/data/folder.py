@@ -60,7 +60,7 @@ def folder(root: Path, split: str) -> PairedFiles:
         if split != "test":
             faults += [pairing.unlabelled[name] for name in names if name in pairing.unlabelled]
     else:
-        names = _hashed_split(pairing.pairs, split)
+        names = hashed_split(pairing.pairs, split)
         faults += [*pairing.unlabelled.values(), *pairing.orphans]
         if len(pairing.pairs) == 1 and split == "val":
             faults.append(f"{root / 'images'}: a single image leaves none for validation; add more images")
@@ -113,7 +113,7 @@ def _spellings(line: str) -> Iterable[str]:
             yield stem
 
 
-def _hashed_split(names: Iterable[str], split: str) -> list[str]:
+def hashed_split(names: Iterable[str], split: str) -> list[str]:
     """Split by a hash of the names: equal on every machine, and added images move few others to the other split."""
     ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
     val = max(1, round(VAL_FRACTION * len(ordered))) if len(ordered) > 1 else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from scaleprotoseg.data.registry import READERS
 from scaleprotoseg.evaluation.context import Context
 from scaleprotoseg.evaluation.faithfulness import faithfulness
 from scaleprotoseg.evaluation.interpretability import interpretability
-from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_segmentation
+from scaleprotoseg.evaluation.segmentation import SegmentationScores, score_agreement, score_segmentation
 from scaleprotoseg.evaluation.sparsity import Sparsity, sparsity
 from scaleprotoseg.inference.part_options import PAPER, PartOptions
 from scaleprotoseg.model.config import InputSize
@@ -74,6 +74,21 @@ class BlackBoxScores:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Agreement of the class maps of a model with those of its black box, in 0-1.
+
+    Attributes:
+        black_box: Name of the black box.
+        miou: Mean IoU over the classes that one of them predicts.
+        pixel_accuracy: Fraction of all pixels to which both assign the same class.
+    """
+
+    black_box: str
+    miou: float | None
+    pixel_accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Metrics of a model on a split. Fractions and IoU are in 0-1; what was not measured is None.
 
@@ -93,6 +108,7 @@ class Metrics:
         overlap: Mean IoU between the activations of two units, by kind of pair and quantile.
         faithfulness: Scores of :data:`~scaleprotoseg.evaluation.faithfulness.SCORES`.
         black_box: Scores of the black box that the same run trained first.
+        agreement: Agreement with the black box that the training started from.
         seed: Seed of the training.
         versions: Versions of the libraries.
     """
@@ -112,6 +128,7 @@ class Metrics:
     overlap: dict[str, Any] | None = None
     faithfulness: dict[str, Any] | None = None
     black_box: BlackBoxScores | None = None
+    agreement: Agreement | None = None
     seed: int | None = None
     versions: dict[str, str] | None = None
 
@@ -129,19 +146,42 @@ class Metrics:
         """
         known = {key.name: values[key.name] for key in fields(cls) if key.name in values}
         native, paper = (values["protocols"][name] for name in ("native", "paper"))
-        box = known.get("black_box")
+        box, agreement = known.get("black_box"), known.get("agreement")
         return cls(
             **known
             | {
                 "protocols": Protocols(ProtocolScores(**native), paper and ProtocolScores(**paper)),
                 "sparsity": Sparsity(**values["sparsity"]),
                 "black_box": box and BlackBoxScores(**box),
+                "agreement": agreement and Agreement(**agreement),
             }
+        )
+
+    def without_labels(self) -> Metrics:
+        """Return the metrics on images whose masks a black box predicted, without the scores of these masks."""
+        native = replace(self.protocols.native, miou=None, pixel_accuracy=None)
+        return replace(
+            self, miou=None, pixel_accuracy=None, iou=dict.fromkeys(self.iou), protocols=Protocols(native, None)
         )
 
     def as_black_box(self, phase: str) -> BlackBoxScores:
         """Return the scores of a black box, for the metrics of the model that explains it."""
         return BlackBoxScores(phase, self.miou, self.pixel_accuracy, self.iou)
+
+
+def measure_agreement(
+    network: Network, black_box: Network, dataset: SegmentationDataset, progress: Progress = iter
+) -> Agreement:
+    """Compare the class maps of a model with those of its black box.
+
+    Args:
+        network: In eval mode.
+        black_box: In eval mode, with the same classes.
+        dataset: Images; masks are not needed.
+        progress: Wraps the image indices to show progress.
+    """
+    scores = score_agreement(network, black_box, dataset, progress)
+    return Agreement(black_box.method, _known(scores.miou), _known(scores.pixel_accuracy))
 
 
 def fraction_kept(metrics: Mapping[str, Any]) -> float | None:

@@ -14,6 +14,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 InputSize = int | tuple[int, int] | None
 """Length of an image's shorter side, or its (height, width), in pixels; None for its original size."""
 
+Stage = int | tuple[int, ...] | Literal["classifier"]
+"""Index of a feature stage, several indices, or the input of a model's own last classifier."""
+
 
 @dataclass(frozen=True)
 class InputConfig:
@@ -58,19 +61,37 @@ class EncoderConfig:
             Hub id, for the encoder of another segmentation model; it keeps its own stride, and all of its stages are
             computed whatever ``stage`` is.
         stage: Index of the feature stage that the pyramid reads; -1 is the last. An earlier stage is several times
-            cheaper, because at output stride 8 most multiply-adds are in the last stage.
+            cheaper, because at output stride 8 most multiply-adds are in the last stage. Several indices, from early to
+            late: the later maps are upsampled to the size of the first, and all are concatenated. ``classifier``, for
+            a segmentation model of another library: the features that its own last classifier reads.
         output_stride: Pixels of the image per cell of the feature map.
         blocks: Number of residual blocks in each stage of a ResNet; None for those of the named model.
         pretrained: Start from the pretrained weights of the model's library, which are downloaded once.
+        weights: Start from the weights in a file, ``.safetensors`` or ``.pth``; classifiers in it are ignored.
+        pad: Pad images that are lower or narrower than this, in pixels, with the mean color at the bottom and right.
+        aligned: The outermost cells of the network lie on the outermost pixels of the padded image, as in DeepLab for
+            TensorFlow; features are resampled to cells of half the stride, whose centers are evenly spaced over the
+            image. None: read from the model of another library, else false.
         architecture: Configuration from which transformers builds the encoder; if empty, it is read from the model.
     """
 
     name: str = "resnet18"
-    stage: int = -1
+    stage: Stage = -1
     output_stride: Literal[8, 16, 32] = 8
     blocks: tuple[int, ...] | None = None
     pretrained: bool = False
+    weights: str | None = None
+    pad: int = 0
+    aligned: bool | None = None
     architecture: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.pad < 0:
+            raise UserError(f"network.encoder.pad is {self.pad}; give 0 or more pixels")
+        if self.stage == ():
+            raise UserError("network.encoder.stage is empty; give at least one stage")
+        if self.pretrained and self.weights:
+            raise UserError(f"network.encoder: has weights ({self.weights}) and pretrained; leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,7 @@ class PyramidConfig:
 
     Attributes:
         dilations: Dilation of each branch. A branch reads cells up to ``dilation`` cells away, that is, dilation times
-            output stride pixels.
+            output stride pixels. With 0, the branch is a 1x1 convolution.
         channels: Channels of each branch; a ``direct`` head uses one channel per class instead.
         fuse: ``keep`` makes each branch a scale, ``sum`` adds all branches up into a single scale.
         shown: For each scale, number of cells by which the region that explanations show extends from its cell in each
@@ -94,8 +115,8 @@ class PyramidConfig:
     def __post_init__(self) -> None:
         if not self.dilations:
             raise UserError("network.pyramid.dilations is empty; give one number for each branch")
-        for dilation in self.dilations:
-            at_least_one("network.pyramid.dilations", dilation)
+        if min(self.dilations) < 0:
+            raise UserError(f"network.pyramid.dilations is {list(self.dilations)}; give numbers of at least 0")
         at_least_one("network.pyramid.channels", self.channels)
         scales = len(self.dilations) if self.fuse == "keep" else 1
         if self.shown is not None and len(self.shown) != scales:

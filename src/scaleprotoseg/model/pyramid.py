@@ -9,7 +9,7 @@ from scaleprotoseg.model.config import PyramidConfig
 
 
 class Pyramid(nn.Module):
-    """Parallel 3x3 convolutions over the same features, one per dilation.
+    """Parallel convolutions over the same features, one per dilation: 3x3, or 1x1 for dilation 0.
 
     Args:
         in_channels: Channels of the feature map.
@@ -37,7 +37,8 @@ class Pyramid(nn.Module):
 
 def _branch(in_channels: int, channels: int, dilation: int) -> nn.Conv2d:
     """Build one dilated convolution with weights from N(0, 0.01^2) and biases of 0."""
-    convolution = nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation)
+    kernel = 3 if dilation else 1
+    convolution = nn.Conv2d(in_channels, channels, kernel, padding=dilation, dilation=max(1, dilation))
     nn.init.normal_(convolution.weight, std=0.01)
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)

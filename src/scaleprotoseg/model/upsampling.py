@@ -33,6 +33,22 @@ def upsample_by_products(maps: Tensor, size: Sequence[int]) -> Tensor:
     return rows.T @ (maps @ columns)
 
 
+def resample(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Interpolate (B, C, h, w) maps linearly at (H,) row and (W,) column positions, in cells.
+
+    >>> resample(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([0.0]), torch.tensor([0.25, 2.0])).flatten().tolist()
+    [0.25, 1.0]
+    """
+    down, across = (_weights(at, size) for at, size in zip((rows, columns), maps.shape[-2:], strict=True))
+    return down.to(maps) @ (maps @ across.T.to(maps))
+
+
+def _weights(positions: Tensor, size: int) -> Tensor:
+    """Return the (n, size) weights of cells at n positions; positions outside are moved to the nearest cell."""
+    distance = positions.clamp(0, size - 1)[:, None] - torch.arange(size)
+    return (1 - distance.abs()).clamp_min(0)
+
+
 def upsampled_strips(maps: Tensor, width: int, height: int) -> Iterator[Tensor]:
     """Upsample (C, h, w) maps in horizontal strips, from top to bottom, in bounded memory.
 

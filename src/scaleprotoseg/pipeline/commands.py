@@ -18,6 +18,7 @@ from scaleprotoseg.data.labels import named_table
 from scaleprotoseg.data.masks import palette_png
 from scaleprotoseg.data.pixels import IMAGE_SUFFIXES, as_image, read_pixels
 from scaleprotoseg.data.registry import open_dataset
+from scaleprotoseg.data.relabeled import with_classes
 from scaleprotoseg.distributed import fastest_device, is_main, process_group
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.evaluation.metrics import Scores, measure
@@ -28,7 +29,8 @@ from scaleprotoseg.explanation.overlay import overlay_jpeg
 from scaleprotoseg.explanation.paper_figures.write import write_figures
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import require_empty, require_place, write_file
-from scaleprotoseg.formats.bundle import load, save
+from scaleprotoseg.formats.black_boxes import load_model
+from scaleprotoseg.formats.bundle import save
 from scaleprotoseg.formats.official import load_official
 from scaleprotoseg.inference.part_options import PAPER, PartOptions
 from scaleprotoseg.inference.prediction import class_map, logits_of
@@ -52,12 +54,14 @@ class DataArguments:
         split: Name of the split.
         root: Folder of a known data set.
         parts: Annotations of object parts, if they are stored separately.
+        mapping: File with the model's names of classes that the data names differently.
     """
 
     data: str
     split: str
     root: Path | None = None
     parts: Path | None = None
+    mapping: Path | None = None
 
     def open(self) -> SegmentationDataset:
         """Open the split.
@@ -66,6 +70,14 @@ class DataArguments:
             UserError: If it is missing or faulty.
         """
         return open_dataset(self.data, self.split, self.root, self.parts)
+
+    def open_for(self, network: Network) -> SegmentationDataset:
+        """Open the split with the classes of a model, which are matched by name.
+
+        Raises:
+            UserError: If the split is missing or faulty, or no class matches.
+        """
+        return with_classes(network.labels, self.open(), self.mapping)
 
 
 def evaluate(
@@ -78,7 +90,8 @@ def evaluate(
     """Measure a model on a split, print the metrics, and write them to a file if one is given.
 
     Args:
-        bundle: Folder or Hub id of the model.
+        bundle: Folder or Hub id of the model; or ``transformers/``, ``torchvision/`` or ``smp/`` and a segmentation
+            model of that library.
         data: A labeled split.
         out: JSON file for the metrics.
         scores: Extent of the measurements.
@@ -87,7 +100,8 @@ def evaluate(
     if out is not None:
         require_place(out)
     with process_group():
-        network, dataset = _load(bundle), data.open()
+        network = _load(bundle)
+        dataset = data.open_for(network)
         metrics = measure(network, dataset, None, scores, options, progress_bar("measuring"))
         if is_main():
             if network.prototypes is None and scores != "segmentation":
@@ -158,7 +172,7 @@ def report(bundle: str, out: Path, data: DataArguments | None = None) -> None:
     if data is None:
         write_report(network, out, _metrics_beside(Path(bundle), network), [])
     else:
-        dataset = data.open()
+        dataset = data.open_for(network)
         metrics = measure(network, dataset, progress=progress_bar("measuring"))
         write_report(network, out, metrics.to_dict(), examples(dataset))
     console.print(f"open {escape(str(out))}")
@@ -175,7 +189,8 @@ def figures(bundle: str, data: DataArguments, folder: Path, images: Sequence[str
             pixels.
     """
     require_place(folder, folder=True)
-    names = write_figures(_load(bundle), data.open(), folder, images, progress_bar("measuring"))
+    network = _load(bundle)
+    names = write_figures(network, data.open_for(network), folder, images, progress_bar("measuring"))
     console.print(f"{len(names)} figures, each as SVG and PNG: {escape(str(folder))}")
 
 
@@ -216,7 +231,7 @@ def check_data(data: str, root: Path | None, split: str | None, parts: Path | No
 
 
 def _load(bundle: str) -> Network:
-    return load(bundle).to(fastest_device())
+    return load_model(bundle).to(fastest_device())
 
 
 def _metrics_beside(bundle: Path, network: Network) -> dict[str, Any] | None:

@@ -13,17 +13,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.joined import Joined
 from scaleprotoseg.data.registry import open_dataset
-from scaleprotoseg.distributed import barrier, is_main, process_group
+from scaleprotoseg.data.relabeled import with_classes
+from scaleprotoseg.data.subset import spread
+from scaleprotoseg.distributed import barrier, fastest_device, is_main, process_group
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.evaluation.metrics import Metrics, Scores, fraction_kept, measure
+from scaleprotoseg.evaluation.metrics import Metrics, fraction_kept, measure, measure_agreement
 from scaleprotoseg.evaluation.tables import render
 from scaleprotoseg.explanation.report import write_report
 from scaleprotoseg.files import write_file
 from scaleprotoseg.formats.bundle import save
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.progress import progress_bar
-from scaleprotoseg.training.curriculum import check_parts, check_teacher, run_phases, start
+from scaleprotoseg.training.curriculum import check_parts, given_teacher, run_phases, start
+from scaleprotoseg.training.durations import Durations
+from scaleprotoseg.training.predicted_masks import predicted_dataset
 from scaleprotoseg.training.recipe import Recipe, with_own_keys
 from scaleprotoseg.training.run_folder import RunFolder
 
@@ -32,6 +37,9 @@ console = Console()
 
 EXAMPLES = 6
 """Number of validation images in a report."""
+
+FEW_IMAGES = 50
+"""Number of validation images after a phase that is not measured on all of them."""
 
 
 def train(recipe: Recipe, folder: Path, resume: bool = False) -> Metrics:
@@ -55,32 +63,44 @@ def train(recipe: Recipe, folder: Path, resume: bool = False) -> Metrics:
 
 def _train(recipe: Recipe, folder: RunFolder, resume: bool) -> Metrics:
     """Train as one of the processes of a run; the main process writes the files."""
-    data = recipe.data
-    training, validation = (open_dataset(data.name, split, data.root, data.parts) for split in (data.split, "val"))
+    teacher = given_teacher(recipe)
+    if teacher is not None:
+        teacher.to(fastest_device())
+    training, validation = open_training_data(recipe, teacher, folder.masks)
     check_parts(recipe, training)
-    check_teacher(recipe, training)
     network, done = start(recipe, training.labels, folder)
     history = _read_history(folder)
     barrier()  # All processes have read the files of an earlier run, which the main process may change from here on.
     if is_main():
         _claim(folder, recipe, resume)
 
-    last = list(recipe.phases)[-1]
+    last, black_box = list(recipe.phases)[-1], _black_box_phase(recipe)
+    durations = Durations(folder.durations if is_main() else None)
 
     def after_phase(name: str, network: Network) -> None:
         if not recipe.phases[name].measured and name != last:
             return
-        scores: Scores = "explanations" if name == last else "segmentation"
-        progress = progress_bar(f"measuring after {name}")
-        metrics = measure(network, validation, recipe.seed, scores, progress=progress)
-        if name == last and (black_box := _black_box_phase(recipe)):
-            metrics = replace(metrics, black_box=history[black_box].as_black_box(black_box))
+        with durations.of("measuring"):
+            metrics = measured(name, network)
         history[name] = metrics
         log.info("after %s: mIoU %.3f", name, float("nan") if metrics.miou is None else metrics.miou)
         if is_main():
             write_json(folder.phase_metrics, {phase: one.to_dict() for phase, one in history.items()})
 
-    run_phases(network, done, recipe, training, folder, after_phase)
+    def measured(name: str, network: Network) -> Metrics:
+        progress = progress_bar(f"measuring after {name}")
+        if name != last:
+            whole = recipe.measure == "every" or name == black_box
+            images = validation if whole else spread(validation, FEW_IMAGES)
+            return measure(network, images, recipe.seed, "segmentation", progress=progress)
+        metrics = measure(network, validation, recipe.seed, progress=progress)
+        if black_box is not None:
+            metrics = replace(metrics, black_box=history[black_box].as_black_box(black_box))
+        if teacher is not None:
+            metrics = replace(metrics, agreement=measure_agreement(network, teacher, validation, progress))
+        return metrics.without_labels() if recipe.data.name is None else metrics
+
+    run_phases(network, done, recipe, training, folder, after_phase, durations=durations)
     metrics = history[last]
     if is_main():
         save(network, folder.model)
@@ -88,6 +108,36 @@ def _train(recipe: Recipe, folder: RunFolder, resume: bool) -> Metrics:
         write_report(network, folder.report, metrics.to_dict(), examples(validation))
         render(metrics, console)
     return metrics
+
+
+def open_training_data(
+    recipe: Recipe, teacher: Network | None, masks: Path
+) -> tuple[SegmentationDataset, SegmentationDataset]:
+    """Open the training and the validation split of a recipe, with the classes of the teacher if there is one.
+
+    Args:
+        recipe: The training.
+        teacher: Model that predicts the masks of images without, and whose classes the data gets.
+        masks: Folder for the predicted masks.
+
+    Raises:
+        UserError: If the data is missing or faulty, or has no class in common with the teacher.
+    """
+    data = recipe.data
+    opened: list[SegmentationDataset] = []
+    if data.name is not None:
+        opened = [open_dataset(data.name, split, data.root, data.parts) for split in (data.split, "val")]
+    if teacher is None:
+        training, validation = opened
+        return training, validation
+    opened = [with_classes(teacher.labels, dataset, data.mapping) for dataset in opened]
+    if data.images is not None:
+        splits = (None,) if opened else ("train", "val")
+        progress = progress_bar("predicting masks")
+        predicted = [predicted_dataset(teacher, data.images, masks, split, progress) for split in splits]
+        opened = [Joined([opened[0], *predicted]), opened[1]] if opened else list(predicted)
+    training, validation = opened
+    return training, validation
 
 
 def demo(recipe: Recipe, folder: Path, resume: bool = False) -> None:

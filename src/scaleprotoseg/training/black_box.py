@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import timm
 import yaml
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.formats.bundle import load
-from scaleprotoseg.model.encoders.torchvision_models import TORCHVISION
-from scaleprotoseg.model.encoders.transformers_models import TRANSFORMERS, normalization_of
+from scaleprotoseg.formats.black_boxes import describe, is_foreign, load_model
+from scaleprotoseg.model.encoders.classifier_input import NoClassifierError
+
+log = logging.getLogger(__name__)
 
 POST_HOC = Path(__file__).with_name("post_hoc.yaml")
 """File of the recipe, without the keys that depend on the black box."""
@@ -25,39 +27,44 @@ def recipe_over(name: str) -> dict[str, Any]:
     """Build the recipe that explains a trained model.
 
     Args:
-        name: Folder or Hub id of a black box of this library; or ``timm/``, ``torchvision/`` or ``transformers/`` and
-            the name of a model of that library.
+        name: A black box, see :func:`~scaleprotoseg.formats.black_boxes.load_model`; or ``timm/`` and the name of a
+            model, which has no class scores.
 
     Returns:
-        The values of :data:`POST_HOC` with the encoder and input of the model. From a black box of this library, the
-        recipe also takes the dilations, the teacher, and the data (except the batch size) and loss of its run; these
-        are known if ``config.yaml`` is in the parent folder of the bundle.
+        The values of :data:`POST_HOC` with the encoder and input of the model, and with the model as the teacher. From
+        a black box of this library, the recipe also takes the dilations, and the data (except the batch size) and loss
+        of its run; these are known if ``config.yaml`` is in the parent folder of the bundle.
 
     Raises:
         UserError: If there is no such model, or it has prototypes already.
     """
     recipe: dict[str, Any] = yaml.safe_load(POST_HOC.read_text(encoding="utf-8"))
-    if name.startswith((TIMM, TORCHVISION, TRANSFORMERS)):
+    if name.startswith(TIMM):
         return _over_encoder(recipe, name)
-    return _over_bundle(recipe, name)
+    try:
+        return _over_black_box(recipe, name)
+    except NoClassifierError as error:
+        log.warning("%s; only its encoder is used", error)
+        return _over_encoder(recipe, name)
 
 
 def _over_encoder(recipe: dict[str, Any], name: str) -> dict[str, Any]:
-    """Fill in the encoder of another library, without distillation: there are no logits of a teacher."""
+    """Fill in an encoder without distillation: there are no logits of a teacher."""
     encoder = name.removeprefix(TIMM)
     recipe["network"]["encoder"] = {"name": encoder, "pretrained": True}
-    if name.startswith(TRANSFORMERS):
-        recipe["network"]["input"] = normalization_of(name)
-    elif name.startswith(TIMM) and (known := timm.get_pretrained_cfg(encoder)):
+    if is_foreign(name):
+        recipe["network"]["input"] = asdict(describe(name).input)
+    elif known := timm.get_pretrained_cfg(encoder):
         recipe["network"]["input"] = {"mean": list(known.mean), "std": list(known.std)}
+    recipe["data"]["name"] = None
     for phase in recipe["phases"].values():
         phase.pop("distillation", None)
     return recipe
 
 
-def _over_bundle(recipe: dict[str, Any], name: str) -> dict[str, Any]:
-    """Fill in a black box of this library, and the data and loss of its run."""
-    black_box = load(name)
+def _over_black_box(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    """Fill in a black box, and the data and loss of its run."""
+    black_box = load_model(name)
     if black_box.prototypes is not None:
         raise UserError(f"{name}: has prototypes already; give a model without, such as one trained with deeplabv2")
     config = asdict(black_box.config)
@@ -65,8 +72,7 @@ def _over_bundle(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     recipe["network"]["pyramid"] = {"dilations": config["pyramid"]["dilations"]}
     recipe["warm_start"] = name
     run = Path(name).parent / "config.yaml"
-    if Path(name).is_dir() and run.is_file():
-        values = yaml.safe_load(run.read_text(encoding="utf-8"))
-        if isinstance(values, dict):
-            recipe |= {key: values[key] | recipe.get(key, {}) for key in ("data", "loss") if key in values}
-    return recipe
+    values = yaml.safe_load(run.read_text(encoding="utf-8")) if Path(name).is_dir() and run.is_file() else {}
+    if not isinstance(values, dict) or "data" not in values:
+        values = {"data": {"name": None}}
+    return recipe | {key: values[key] | recipe.get(key, {}) for key in ("data", "loss") if key in values}

@@ -16,11 +16,15 @@ class DataConfig:
     """Training data, augmentation and batches.
 
     Attributes:
-        name: Name of a known data set, or path of a folder with images/ and masks/.
+        name: Name of a known data set, or path of a folder with images/ and masks/; null to train only on ``images``.
         root: Folder of a known data set.
         split: Split to train on; validation always uses the split ``val``.
         parts: Annotations of object parts, if they are stored separately: a folder of Panoptic Parts, or a keypoints
             file.
+        images: Folder of images without masks, to train on as well: the teacher in ``warm_start`` predicts their masks.
+            Without ``name``, a fifth of them is the validation split.
+        mapping: YAML file with lines ``class of the data: class of the teacher``, for classes whose names differ. Data
+            gets the classes of the teacher in ``warm_start``; they are matched by name.
         crop: (height, width) of training crops, after the image was resized to ``network.input.size`` and by the random
             factor of ``scale``.
         scale: Smallest and largest factor of the random resizing before cropping.
@@ -29,10 +33,12 @@ class DataConfig:
         workers: Number of processes that read images; 0 reads them in the training process.
     """
 
-    name: str = "scenes"
+    name: str | None = "scenes"
     root: Path | None = None
     split: str = "train"
     parts: Path | None = None
+    images: Path | None = None
+    mapping: Path | None = None
     crop: tuple[int, int] = (513, 513)
     scale: tuple[float, float] = (0.5, 1.5)
     batch_size: int = 2
@@ -40,6 +46,8 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.name is None and self.images is None:
+            raise UserError("data: has neither a name nor images; give one of them")
         at_least_one("data.batch_size", self.batch_size)
         at_least_one("data.accumulate", self.accumulate)
         if self.workers < 0:
@@ -100,7 +108,10 @@ class TrainingConfig:
         warm_start: Initial weights of the encoder: a bundle, such as a black box that was trained before, or a ``.pth``
             file of DeepLab weights (for ``caffe_resnet101``) or of a torchvision segmentation model (for its encoder).
         seed: Seed of all random numbers.
-        precision: Floating-point precision; ``auto`` is bfloat16 on GPUs and on CPUs with AVX-512, else float32.
+        measure: Phases after which the whole validation split is measured: ``every`` one; or the ``last`` one and that
+            which trains the black box, and after the others only 50 images.
+        precision: Floating-point precision; ``auto`` is bfloat16 on GPUs and on CPUs with AVX-512 if the gradients of
+            the first batch are finite and close to those in float32, else float32.
     """
 
     method: str
@@ -110,6 +121,7 @@ class TrainingConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     warm_start: str | None = None
     seed: int = 0
+    measure: Literal["last", "every"] = "last"
     precision: Literal["auto", "32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:

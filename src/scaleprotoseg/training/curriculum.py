@@ -16,11 +16,13 @@ from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.labels import VOID, LabelTable
 from scaleprotoseg.distributed import barrier, fastest_device, gather, is_main, shard, world_size
 from scaleprotoseg.errors import UserError
+from scaleprotoseg.formats.black_boxes import load_model
 from scaleprotoseg.formats.bundle import load, save
 from scaleprotoseg.formats.encoder_weights import is_weight_file, load_encoder
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.progress import progress_bar
 from scaleprotoseg.training.cpu_memory import keep_freed_memory
+from scaleprotoseg.training.durations import Durations
 from scaleprotoseg.training.fit import phase_seed
 from scaleprotoseg.training.losses.segmentation import class_weights
 from scaleprotoseg.training.phases.run import PhaseRun
@@ -52,28 +54,31 @@ def check_parts(recipe: Recipe, dataset: SegmentationDataset) -> None:
         )
 
 
-def check_teacher(recipe: Recipe, dataset: SegmentationDataset) -> None:
-    """Check that the warm start can be a teacher, if a phase of the recipe needs it.
+def given_teacher(recipe: Recipe) -> Network | None:
+    """Load the model in ``warm_start`` if it is the teacher of a phase, or predicts masks.
 
     Raises:
-        UserError: If the warm start is a weight file, or its classes or input differ from those of the recipe.
+        UserError: If the model cannot be a teacher: there is none, it is a weight file, or its input differs from the
+            recipe's.
     """
     name = recipe.warm_start
     students = [phase for phase in recipe.phases.values() if phase.needs_teacher and not phase.teacher_phase]
-    if name is None or not students:
-        return
+    if recipe.data.images is not None and name is None:
+        raise UserError("data.images: their masks are predicted by the model in warm_start; name one, or use --from")
+    if name is None or not (students or recipe.data.images):
+        return None
     if is_weight_file(name):
         raise UserError(
             f"{name}: distillation needs a whole model, and this is a weight file; give a bundle, or leave "
             "distillation out"
         )
     with _prefixed_errors("warm_start"):
-        teacher = load(name)
-    if teacher.labels != dataset.labels or teacher.config.input != recipe.network.input:
+        teacher = load_model(name)
+    if teacher.config.input != recipe.network.input:
         raise UserError(
-            f"{name}: cannot be the teacher, because its classes differ from the data's or its input from "
-            "network.input; leave distillation out"
+            f"{name}: cannot be the teacher, because its input differs from network.input; leave distillation out"
         )
+    return teacher
 
 
 def start(recipe: Recipe, labels: LabelTable, folder: RunFolder) -> tuple[Network, int]:
@@ -103,6 +108,9 @@ def start(recipe: Recipe, labels: LabelTable, folder: RunFolder) -> tuple[Networ
     if recipe.warm_start is not None:
         with _prefixed_errors("warm_start"):
             load_encoder(network, recipe.warm_start)
+    if recipe.network.encoder.weights is not None:
+        with _prefixed_errors("network.encoder.weights"):
+            load_encoder(network, recipe.network.encoder.weights)
     return network, 0
 
 
@@ -114,6 +122,7 @@ def run_phases(
     folder: RunFolder,
     after_phase: AfterPhase,
     callbacks: Sequence[Callback] = (),
+    durations: Durations | None = None,
 ) -> None:
     """Train a network through the remaining phases of a recipe.
 
@@ -128,6 +137,7 @@ def run_phases(
         folder: The run.
         after_phase: Called after each phase by every process, before the checkpoint is written.
         callbacks: Lightning callbacks for all fits.
+        durations: Seconds by activity, to which those of the phases are added.
 
     Raises:
         UserError: If a batch cannot be split among the processes, or the data does not have what a phase needs.
@@ -144,11 +154,9 @@ def run_phases(
         # last digits, and fused Adam would misread the optimizer state of a checkpoint, which has its own layout.
         network.to(memory_format=torch.channels_last).eval()
         teacher = _teacher(recipe, name, folder)
-        phase.run(
-            PhaseRun(
-                name, index, recipe, len(recipe.phases), network, dataset, folder, weights, teacher, tuple(callbacks)
-            )
-        )
+        run = PhaseRun(name, index, recipe, len(recipe.phases), network, dataset, folder, weights, teacher)
+        run.callbacks, run.durations = callbacks, durations or Durations()
+        phase.run(run)
         network.eval()
         after_phase(name, network)
         if is_main():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -11,12 +12,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader
 
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.data.transforms import TrainingStream, augmentation
 from scaleprotoseg.distributed import broadcast, fastest_device, local_world_size, world_size
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.formats.bundle import load
+from scaleprotoseg.formats.black_boxes import load_model
 from scaleprotoseg.inference.part_options import PAPER
 from scaleprotoseg.inference.tiles import input_size
 from scaleprotoseg.progress import progress_bar
@@ -29,6 +31,7 @@ from scaleprotoseg.training.frozen import FrozenPrefix, frozen_level
 from scaleprotoseg.training.losses.segmentation import PixelLoss
 from scaleprotoseg.training.phases.run import PhaseRun
 from scaleprotoseg.training.pointing import part_of_prototypes
+from scaleprotoseg.training.precision import Precision, choose_precision
 from scaleprotoseg.training.progress import PhaseProgress
 from scaleprotoseg.training.sync_batch_norm import SyncNorms
 from scaleprotoseg.training.tied import TiedPrototypes
@@ -49,10 +52,13 @@ def fit(settings: FitSettings, run: PhaseRun) -> None:
     """
     network = run.network
     network.eval()
-    module = _module(settings, run)
+    with run.durations.of("reading"):
+        module = _module(settings, run)
     last = run.folder.steps(run.index) / "last.ckpt"
+    trainer = _trainer(settings, run, _precision(settings, run))
     try:
-        _trainer(settings, run).fit(module.train(), ckpt_path=last if last.is_file() else None)
+        with run.durations.of("training"):
+            trainer.fit(module.train(), ckpt_path=last if last.is_file() else None)
     except UserError as error:
         # The message of an error in a worker process is the whole traceback.
         raise UserError(str(error).strip().rpartition("UserError: ")[2]) from error
@@ -64,7 +70,7 @@ def fit(settings: FitSettings, run: PhaseRun) -> None:
 
 def _module(settings: FitSettings, run: PhaseRun) -> FitModule:
     network, dataset, data = run.network, run.dataset, run.config.data
-    teacher = load(run.teacher).to(network.mean.device) if run.teacher else None
+    teacher = load_model(run.teacher).to(network.mean.device) if run.teacher else None
     prefix = FrozenPrefix(network, frozen_level(network, settings), teacher)
     targets = PrototypeTargets(
         tied=TiedPrototypes(network, dataset) if settings.tied else None,
@@ -78,14 +84,7 @@ def _stream(settings: FitSettings, run: PhaseRun, prefix: FrozenPrefix) -> Train
     """Return the training items: augmented images, or cached features of a fixed set of augmented images."""
     config, data = run.config, run.config.data
     length = settings.steps * data.accumulate * data.batch_size
-    images = partial(
-        TrainingStream,
-        run.dataset,
-        channels=len(config.network.input.mean),
-        size=partial(input_size, config.network.input.size),
-        transform=augmentation(data.crop, data.scale, config.network.input.mean),
-        radius=PAPER.radius if settings.pointing else None,
-    )
+    images = _images(settings, run)
     if not config.store.views or prefix.level == "images":
         return images(seed=phase_seed(config.seed, run.index), length=length)
     cache = FeatureCache(prefix, settings.noise, settings.pointing > 0, config, run.folder.features)
@@ -93,7 +92,29 @@ def _stream(settings: FitSettings, run: PhaseRun, prefix: FrozenPrefix) -> Train
     return cache.views(lambda count: images(seed=seed, length=count), length, progress_bar("caching features"))
 
 
-def _trainer(settings: FitSettings, run: PhaseRun) -> Trainer:
+def _images(settings: FitSettings, run: PhaseRun) -> Callable[..., TrainingStream]:
+    """Return a function that builds a stream of augmented images of a length, with a seed."""
+    data, expected = run.config.data, run.config.network.input
+    return partial(
+        TrainingStream,
+        run.dataset,
+        channels=len(expected.mean),
+        size=partial(input_size, expected.size),
+        transform=augmentation(data.crop, data.scale, expected.mean),
+        radius=PAPER.radius if settings.pointing else None,
+    )
+
+
+def _precision(settings: FitSettings, run: PhaseRun) -> Precision:
+    """Choose the precision; ``auto`` examines the gradients of the first batch."""
+    stream = _images(settings, run)(seed=phase_seed(run.config.seed, run.index), length=run.config.data.batch_size)
+    free = "encoder" in settings.learning_rates and settings.encoder_norm == "free"
+    return choose_precision(
+        run.config.precision, run.network, free, lambda: next(iter(DataLoader(stream, len(stream))))
+    )
+
+
+def _trainer(settings: FitSettings, run: PhaseRun, precision: Precision) -> Trainer:
     steps = run.folder.steps(run.index)
     earlier_logs = len(list(run.folder.logs.glob(f"{run.index:02d}-{run.name}*")))
     version = f"{run.index:02d}-{run.name}" + (f"-resumed-{earlier_logs}" if earlier_logs else "")
@@ -112,7 +133,7 @@ def _trainer(settings: FitSettings, run: PhaseRun) -> Trainer:
         num_nodes=world_size() // local_world_size(),
         strategy=ddp,
         use_distributed_sampler=False,
-        precision=_precision(run.config.precision),
+        precision=precision,
         callbacks=[
             ModelCheckpoint(steps, "last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
             PhaseProgress(run.name),
@@ -129,10 +150,3 @@ def _trainer(settings: FitSettings, run: PhaseRun) -> Trainer:
 def phase_seed(seed: int, index: int) -> int:
     """Return the seed of the phase with this index; it differs between phases and between seeds of a recipe."""
     return seed_of(seed, index)
-
-
-def _precision(wanted: Literal["auto", "32", "bf16"]) -> Literal["32-true", "bf16-mixed"]:
-    """Choose the precision: ``auto`` is bfloat16 on GPUs and on CPUs with AVX-512; other CPUs emulate it slowly."""
-    fast = torch.cuda.is_available() or "AVX512" in torch.backends.cpu.get_cpu_capability()
-    bf16 = fast if wanted == "auto" else wanted == "bf16"
-    return "bf16-mixed" if bf16 else "32-true"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -97,6 +96,7 @@ class FrozenPrefix:
 
 def _same_encoder(network: Network, teacher: Network) -> bool:
     """Return True if both networks compute the same features."""
-    built = [(replace(config.encoder, pretrained=False), config.input) for config in (network.config, teacher.config)]
+    if (network.config.encoder, network.config.input) != (teacher.config.encoder, teacher.config.input):
+        return False
     ours, theirs = network.encoder.state_dict(), teacher.encoder.state_dict()
-    return built[0] == built[1] and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)

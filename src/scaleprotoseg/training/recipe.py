@@ -37,10 +37,16 @@ class Recipe(TrainingConfig):
         for index, phase in enumerate(self.phases.values()):
             phase.check(Place(self, self.phases, index))
         trained = any("encoder" in phase.trains for phase in self.phases.values())
-        if not (trained or self.network.encoder.pretrained or self.warm_start):
+        encoder = self.network.encoder
+        if self.warm_start and (encoder.pretrained or encoder.weights):
             raise UserError(
-                "recipe: the encoder starts from random weights and no phase trains it; name a model in warm_start, "
-                "set network.encoder.pretrained, or give the encoder a learning rate in a phase"
+                f"recipe: the encoder starts both from warm_start ({self.warm_start}) and from pretrained weights; "
+                "leave one of them out"
+            )
+        if not (trained or encoder.pretrained or encoder.weights or self.warm_start):
+            raise UserError(
+                "recipe: the encoder starts from random weights and no phase trains it; name a model in warm_start or "
+                "a file in network.encoder.weights, set network.encoder.pretrained, or train the encoder in a phase"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,7 +19,9 @@ class RunFolder:
         model: Bundle of the finished model.
         logs: Logs of the fits.
         phase_metrics: Metrics after each phase.
+        durations: Seconds by activity.
         features: Feature cache, deleted at the end of the run.
+        masks: Masks that the teacher predicted for images without.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +32,9 @@ class RunFolder:
         self.model = path / "model"
         self.logs = path / "logs"
         self.phase_metrics = self.logs / "phases.json"
+        self.durations = self.logs / "durations.json"
         self.features = path / "features"
+        self.masks = path / "masks"
 
     def checkpoint(self, index: int) -> Path:
         """Return the bundle of the network after the phase with this index."""

@@ -15,7 +15,7 @@ from scaleprotoseg.training.projection import sources_by_image
 class TiedPrototypes(nn.Module):
     """The latent vectors that the pyramid computes for the training patches of all prototypes.
 
-    The encoder is frozen, so that the 3x3 features that a branch reads at a patch are computed once per prototype.
+    The encoder is frozen, so that the features that a branch reads at a patch are computed once per prototype.
 
     Args:
         network: Network after projection, in eval mode, without resized copies of the input.
@@ -37,7 +37,7 @@ class TiedPrototypes(nn.Module):
         for branch in range(len(network.pyramid.branches)):
             rows = (known & (scales == branch) if one_scale_per_branch else known).nonzero().flatten()
             self._rows.append(rows)
-            self.register_buffer(f"patches{branch}", patches[branch, rows], persistent=False)
+            self.register_buffer(f"patches{branch}", patches[branch][rows], persistent=False)
         self.register_buffer("untied", ~known[:, None], persistent=False)
 
     def forward(self) -> Tensor:
@@ -63,18 +63,18 @@ def _branches(network: Network) -> list[nn.Conv2d]:
 
 
 @torch.no_grad()
-def _patches(network: Network, dataset: SegmentationDataset) -> Tensor:
-    """Compute the (branches, P, channels, 3, 3) features that each branch reads at the cell of each prototype."""
-    device = network.mean.device
+def _patches(network: Network, dataset: SegmentationDataset) -> list[Tensor]:
+    """Compute for each branch the (P, channels, k, k) features that its kernel reads at the patches of prototypes."""
     branches = _branches(network)
-    patches = torch.zeros(len(branches), len(network.sources), network.encoder.channels, 3, 3, device=device)
+    shape = len(network.sources), network.encoder.channels
+    patches = [torch.zeros(*shape, *branch.kernel_size, device=network.mean.device) for branch in branches]
     for sample, prototypes in sources_by_image(network, dataset):
         features = in_tiles(network, sample.pixels, lambda tile: network.features(tile)[0])
-        for position, branch in enumerate(branches):
-            reach = int(branch.dilation[0])
+        for branch, of_branch in zip(branches, patches, strict=True):
+            (step, reach), side = (int(branch.dilation[0]), int(branch.padding[0])), branch.kernel_size[0]
             padded = F.pad(features, (reach, reach, reach, reach))
             for index, source in prototypes:
                 row, column = source.cell
-                window = padded[:, row : row + 2 * reach + 1 : reach, column : column + 2 * reach + 1 : reach]
-                patches[position, index] = window.to(device)
+                window = padded[:, row : row + side * step : step, column : column + side * step : step]
+                of_branch[index] = window.to(of_branch.device)
     return patches

@@ -7,6 +7,7 @@ FAMILIES: dict[str, str] = {
     "unet": "scaleprotoseg.model.encoders.unet:build",
     "torchvision/": "scaleprotoseg.model.encoders.torchvision_models:build",
     "transformers/": "scaleprotoseg.model.encoders.transformers_models:build",
+    "smp/": "scaleprotoseg.model.encoders.smp_models:build",
     "": "scaleprotoseg.model.encoders.timm_models:build",
 }
 """Builders by the prefix of an encoder's name; the first match counts. A builder takes the configuration and the number

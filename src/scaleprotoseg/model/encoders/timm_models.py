@@ -11,7 +11,7 @@ from timm.models import FeatureListNet
 from scaleprotoseg.errors import UserError, first_line
 from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.encoders import FAMILIES
-from scaleprotoseg.model.encoders.backbone import Backbone, drops_borders
+from scaleprotoseg.model.encoders.backbone import Backbone, drops_borders, stages_of
 
 
 def build(
@@ -20,7 +20,7 @@ def build(
     model: str | None = None,
     modify: Callable[[FeatureListNet], None] = lambda net: None,
 ) -> Backbone:
-    """Build a timm model that returns the features of one stage.
+    """Build a timm model that returns the features of one or several stages.
 
     Args:
         config: The encoder; its ``name`` is timm's name of the model, unless ``model`` is given.
@@ -39,7 +39,7 @@ def build(
             pretrained=pretrained,
             features_only=True,
             output_stride=config.output_stride,
-            out_indices=(config.stage,),
+            out_indices=stages_of(config),
             in_chans=in_channels,
             **blocks,
         )
@@ -48,8 +48,8 @@ def build(
 
     try:
         net = create(pretrained=False)
-        stride = net.feature_info.reduction()[-1]
-        drops = drops_borders(net, in_channels, stride)
+        strides = net.feature_info.reduction()
+        drops = drops_borders(net, in_channels, strides[-1])
     except Exception as error:  # timm and its model builders raise many types for a bad name, stride or stage.
         raise UserError(
             f"network.encoder: timm cannot build {config.name!r} at output stride {config.output_stride}, stage "
@@ -61,7 +61,7 @@ def build(
             net = create(pretrained=True)
         except Exception as error:  # timm's downloaders raise many types, too.
             raise UserError(
-                f"network.encoder: the weights of {config.name} cannot be downloaded ({first_line(error)}); "
-                "connect to the network once, or set pretrained to false and name a warm_start"
+                f"network.encoder: the weights of {config.name} cannot be downloaded ({first_line(error)}); connect to "
+                "the network once, or set pretrained to false and name a file in weights, or a warm_start"
             ) from error
-    return Backbone(net, net.feature_info.channels()[-1], stride, config, drops)
+    return Backbone(net, sum(net.feature_info.channels()), strides[0], config, strides[-1] if drops else 1)

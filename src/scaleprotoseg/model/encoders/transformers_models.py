@@ -1,16 +1,18 @@
-"""Encoders of Hugging Face's models for semantic segmentation."""
+"""Hugging Face's models for semantic segmentation as encoders."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from scaleprotoseg.errors import UserError, first_line
-from scaleprotoseg.model.config import EncoderConfig
-from scaleprotoseg.model.encoders.backbone import Backbone, probed
+from scaleprotoseg.model.config import EncoderConfig, InputConfig, InputSize
+from scaleprotoseg.model.encoders.backbone import Backbone, probed, stages_of
+from scaleprotoseg.model.encoders.classifier_input import Description, at_classifier
 
 TRANSFORMERS = "transformers/"
 """Prefix of these encoders, before a folder or a Hub id."""
@@ -29,46 +31,30 @@ NO_ARCHITECTURE = (
 SAFE = {"trust_remote_code": False}
 """Arguments that prevent transformers from running code of the model's repository."""
 
+LARGEST_STRIDE = 32
+"""Output stride of models whose configuration names none."""
+
 
 class TransformersEncoder(nn.Module):
     """The encoder of one of Hugging Face's models for semantic segmentation.
 
     Args:
-        name: A folder or Hub id; not read if the architecture is known.
-        architecture: The :attr:`architecture` of an earlier encoder, to build it again; empty to read it from the
-            model.
-        stage: Index of the feature map to return.
-        pretrained: Load the model's weights.
-
-    Attributes:
-        architecture: Configuration that is needed to build the encoder again, as JSON values.
-
-    Raises:
-        ImportError: If transformers is not installed.
-        OSError: If there is no model of this name.
-        ValueError: If it is not a segmentation model, or its encoder gives no feature maps.
+        model: The model.
+        stages: Indices of the feature maps to return, from early to late.
     """
 
-    def __init__(self, name: str, architecture: dict[str, Any], stage: int, pretrained: bool) -> None:
+    def __init__(self, model: Any, stages: tuple[int, ...]) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModelForSemanticSegmentation
-
-        config = AutoConfig.for_model(**architecture) if architecture else AutoConfig.from_pretrained(name, **SAFE)
-        if pretrained:
-            model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32, **SAFE)
-        else:
-            model = AutoModelForSemanticSegmentation.from_config(config, dtype=torch.float32, **SAFE)  # type: ignore[no-untyped-call]
         self.encoder: nn.Module = getattr(model, "backbone", model.base_model)
-        self.stage = stage
-        self.architecture: dict[str, Any] = _architecture(config.to_diff_dict() | {"model_type": config.model_type})
+        self.stages = stages
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """Compute (B, channels, h, w) features of (B, 3, H, W) images."""
         output = self.encoder(images, output_hidden_states=True)
         maps = getattr(output, "feature_maps", None) or [maps for maps in output.hidden_states if maps.ndim == 4]
-        if not -len(maps) <= self.stage < len(maps):
-            raise ValueError(f"stage {self.stage} of {len(maps)} feature maps")
-        return cast(Tensor, maps[self.stage])
+        if not all(-len(maps) <= stage < len(maps) for stage in self.stages):
+            raise ValueError(f"stage {self.stages} of {len(maps)} feature maps")
+        return [maps[stage] for stage in self.stages]
 
 
 def build(config: EncoderConfig, in_channels: int) -> Backbone:
@@ -80,21 +66,33 @@ def build(config: EncoderConfig, in_channels: int) -> Backbone:
     if in_channels != 3:
         raise UserError(f"network.encoder: {config.name} reads red, green and blue; give three channels")
     try:
-        folder = config.name.removeprefix(TRANSFORMERS)
-        net = TransformersEncoder(folder, config.architecture, config.stage, config.pretrained)
+        model, architecture = _model(config)
+        built = replace(config, architecture=architecture)
+        if config.stage == "classifier":
+            if not architecture.get("tf_padding"):
+                return at_classifier(model, model.config.num_labels, built)
+            # TensorFlow pads on both sides alike only if the sides of an image are multiples of the stride, plus 1.
+            stride = architecture.get("output_stride", LARGEST_STRIDE)
+            return at_classifier(model, model.config.num_labels, replace(built, aligned=True), stride, 1)
+        net = TransformersEncoder(model, stages_of(config))
     except ImportError as error:
         raise _not_installed(config.name) from error
+    except UserError:
+        raise
     except Exception as error:  # transformers raises many types for a bad name or a failed download.
         raise UserError(
             f"network.encoder: {config.name} cannot be built ({first_line(error)}); give {TRANSFORMERS} and the folder "
             "or Hub id of a segmentation model"
         ) from error
-    # The layers after the chosen stage get no gradient.
-    return probed(net, replace(config, architecture=net.architecture))._replace(unused_parameters=True)
+    # The layers after the last of the stages get no gradient.
+    return probed(net, built)._replace(unused_parameters=True)
 
 
-def normalization_of(name: str) -> dict[str, list[float]]:
-    """Read the channel means and deviations that a transformers model expects of images in 0-1.
+def describe(name: str) -> Description:
+    """Read the classes of a transformers model, and the images that it expects, from its configuration files.
+
+    Images are not resized if the image processor cuts out a square, because pixels would be lost; they are padded to
+    the size of the square instead.
 
     Args:
         name: ``transformers/`` and a folder or Hub id.
@@ -104,21 +102,51 @@ def normalization_of(name: str) -> dict[str, list[float]]:
     """
     folder = name.removeprefix(TRANSFORMERS)
     try:
-        from transformers import AutoImageProcessor
+        from transformers import AutoConfig, AutoImageProcessor
 
+        labels = AutoConfig.from_pretrained(folder, **SAFE).id2label
         processor = AutoImageProcessor.from_pretrained(folder, **SAFE)  # type: ignore[no-untyped-call]
-        flips = getattr(processor, "do_flip_channel_order", False)
         mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
-        normalization = {"mean": list(mean), "std": list(std)}
+        crops = getattr(processor, "do_center_crop", False)
+        pad = max(processor.crop_size["height"], processor.crop_size["width"]) if crops else 0
+        size = _size(processor.size) if processor.do_resize and not crops else None
+        described = Description(
+            tuple(str(labels[index]) for index in range(len(labels))),
+            InputConfig(size, mean=tuple(mean), std=tuple(std)),
+            pad,
+        )
     except ImportError as error:
         raise _not_installed(name) from error
     except Exception as error:  # transformers raises many types for files that are missing or broken.
         raise UserError(
             f"{name}: its image processor cannot be read ({first_line(error)}); give a complete folder or a Hub id"
         ) from error
-    if flips:
+    if getattr(processor, "do_flip_channel_order", False):
         raise UserError(f"{name}: reads the blue channel first, which is not supported; choose another model")
-    return normalization
+    return described
+
+
+def _size(size: Mapping[str, int]) -> InputSize:
+    """Return the size to which an image processor resizes images."""
+    if "shortest_edge" in size:
+        return size["shortest_edge"]
+    return size["height"], size["width"]
+
+
+def _model(config: EncoderConfig) -> tuple[Any, dict[str, Any]]:
+    """Build a model, and return the configuration from which it can be built again, as JSON values."""
+    from transformers import AutoConfig, AutoModelForSemanticSegmentation
+
+    name, known = config.name.removeprefix(TRANSFORMERS), config.architecture
+    described = AutoConfig.for_model(**known) if known else AutoConfig.from_pretrained(name, **SAFE)
+    if config.pretrained:
+        model = AutoModelForSemanticSegmentation.from_pretrained(name, dtype=torch.float32, **SAFE)
+    else:
+        model = AutoModelForSemanticSegmentation.from_config(described, dtype=torch.float32, **SAFE)  # type: ignore[no-untyped-call]
+    architecture = _architecture(described.to_diff_dict() | {"model_type": described.model_type})
+    if config.stage == "classifier":
+        architecture["num_labels"] = described.num_labels
+    return model, architecture
 
 
 def _not_installed(name: str) -> UserError:

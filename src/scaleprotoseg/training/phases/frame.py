@@ -43,7 +43,8 @@ class Frame(PrototypePhase):
         from scaleprotoseg.progress import progress_bar
         from scaleprotoseg.training.framing import frame
 
-        frame(run.network, run.dataset, self.inside, IMAGES_PER_CLASS, progress_bar("measuring evidence"))
+        with run.durations.of("measuring"):
+            frame(run.network, run.dataset, self.inside, IMAGES_PER_CLASS, progress_bar("measuring evidence"))
 
     def estimate(self, seen: Observation, config: TrainingConfig) -> float:
         """Estimate the duration, which grows with the number of pairs of a class and an image."""

@@ -36,7 +36,8 @@ class Project(PrototypePhase):
         from scaleprotoseg.progress import progress_bar
         from scaleprotoseg.training.projection import project
 
-        project(run.network, run.dataset, progress_bar("projecting prototypes"))
+        with run.durations.of("projecting"):
+            project(run.network, run.dataset, progress_bar("projecting prototypes"))
 
     def estimate(self, seen: Observation, config: TrainingConfig) -> float:
         """Estimate the duration: one pass over the images, and the time to cut out the patches."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaleprotoseg.training.config import TrainingConfig
+from scaleprotoseg.training.durations import Durations
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -32,6 +33,7 @@ class PhaseRun:
         class_weights: (C,) weight of the pixels of each class in the segmentation loss; None weights all equally.
         teacher: Bundle of the teacher, or None.
         callbacks: Lightning callbacks for fits.
+        durations: Seconds by activity.
     """
 
     name: str
@@ -44,6 +46,7 @@ class PhaseRun:
     class_weights: Tensor | None = None
     teacher: str | None = None
     callbacks: Sequence[Callback] = field(default_factory=tuple)
+    durations: Durations = field(default_factory=Durations)
 
 
 @dataclass(frozen=True)
