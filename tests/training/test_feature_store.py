@@ -18,6 +18,7 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.training import feature_store
 from scaleprotoseg.training.config import StoreConfig
+from scaleprotoseg.training.copies import Copies
 from scaleprotoseg.training.feature_store import FeatureCache, ViewCache, view_of
 from scaleprotoseg.training.fit_settings import FitSettings
 from scaleprotoseg.training.frozen import FrozenPrefix, frozen_level
@@ -56,7 +57,7 @@ def open_cache(
     def stream(count: int) -> TrainingStream:
         return training_stream(recipe, PartToys(), count, with_parts=with_parts)
 
-    cache = FeatureCache(prefix, settings.noise, with_parts, recipe, folder)
+    cache = FeatureCache(prefix, Copies(settings.noise, settings.window), with_parts, recipe, folder)
     return Opened(cache.views(stream, length), prefix, stream)
 
 
@@ -67,12 +68,13 @@ def test_outputs_from_cached_views_are_those_of_the_images(tmp_path, settings, s
     assert (prefix.level, views.views) == ("features" if settings is PYRAMID else "similarities", 12)
     images = stream(12)
     for index in (0, 5, 11):
-        clean, mask, noisy, teacher_logits, parts = views[index]
+        view = views[index]
         image, expected_mask, _ = images[index]
-        assert torch.equal(mask, expected_mask) and not noisy and not teacher_logits and not len(parts)
+        assert torch.equal(view.masks, expected_mask) and not len(view.parts)
+        assert not view.noisy and not view.masked and not view.teacher_logits
         with torch.no_grad():
             expected = [network.head(maps).logits for maps in network.pyramid_maps(network.features(image[None] / 255))]
-            ours = [output.logits for output in prefix.outputs([maps[None].float() for maps in clean])]
+            ours = [output.logits for output in prefix.outputs([maps[None].float() for maps in view.clean])]
         torch.testing.assert_close(ours, expected, rtol=0.02, atol=0.02)
 
 
@@ -113,7 +115,7 @@ def test_a_view_has_the_logits_of_the_teacher(tmp_path, cached, same):
         (logits,) = views[3].teacher_logits
     else:
         prefix = FrozenPrefix(network, "features", teacher)
-        view = view_of(prefix, PYRAMID.noise, image[None] / 255, mask[None], parts[None], torch.Generator())
+        view = view_of(prefix, Copies(PYRAMID.noise, 0), image[None] / 255, mask[None], parts[None], torch.Generator())
         (logits,) = view.teacher_logits
     assert bool(read) != same  # The encoder that both have is run once.
     expected = teacher(image[None] / 255).logits.detach()

@@ -106,7 +106,7 @@ REFUSED = {
     "workers below none": ({"data": {"workers": -1}}, "data.workers is -1"),
     "endless crops": ({"data": {"scale": [0.5, math.inf]}}, "data.scale is [0.5, inf]"),
     "no dilations": ({"network": {"pyramid": {"dilations": []}}}, "dilations is empty"),
-    "dilation -1": ({"network": {"pyramid": {"dilations": [1, -1]}}}, r"network.pyramid.dilations is \[1, -1\]"),
+    "dilation -1": ({"network": {"pyramid": {"dilations": [1, -1]}}}, "network.pyramid.dilations is [1, -1]"),
     "no prototypes": ({"network": {"head": {"prototypes": 0}}}, "network.head.prototypes is 0"),
     "no pixels": ({"network": {"input": {"size": 0}}}, "network.input.size is 0"),
     "diversity of a black box": (

@@ -105,3 +105,10 @@ def in_tiles(
             line.append(maps[:, (top - y) // stride :, (left - x) // stride :][:, :rows, :columns])
         lines.append(torch.cat(line, dim=2))
     return torch.cat(lines, dim=1)
+
+
+@torch.inference_mode()
+def grid_of(network: Network, pixels: Pixels) -> tuple[int, int]:
+    """Return the (height, width) of an image's feature map."""
+    maps = in_tiles(network, pixels, lambda tile: network.encoder(tile)[:, :1])
+    return maps.shape[1], maps.shape[2]

@@ -13,6 +13,7 @@ import yaml
 from scaleprotoseg.errors import UserError
 from scaleprotoseg.formats.black_boxes import describe, is_foreign, load_model
 from scaleprotoseg.model.encoders.classifier_input import NoClassifierError
+from scaleprotoseg.model.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ POST_HOC = Path(__file__).with_name("post_hoc.yaml")
 
 TIMM = "timm/"
 """Prefix of timm models, whose encoder is explained."""
+
+PROTOTYPES = 6
+"""Number of prototypes per class over the features that a classifier reads."""
 
 
 def recipe_over(name: str) -> dict[str, Any]:
@@ -69,10 +73,25 @@ def _over_black_box(recipe: dict[str, Any], name: str) -> dict[str, Any]:
         raise UserError(f"{name}: has prototypes already; give a model without, such as one trained with deeplabv2")
     config = asdict(black_box.config)
     recipe["network"] |= {"encoder": config["encoder"], "input": config["input"]}
-    recipe["network"]["pyramid"] = {"dilations": config["pyramid"]["dilations"]}
     recipe["warm_start"] = name
+    if is_foreign(name):
+        return _over_classifier(recipe, black_box)
+    recipe["network"]["pyramid"] = {"dilations": config["pyramid"]["dilations"]}
     run = Path(name).parent / "config.yaml"
     values = yaml.safe_load(run.read_text(encoding="utf-8")) if Path(name).is_dir() and run.is_file() else {}
-    if not isinstance(values, dict) or "data" not in values:
-        values = {"data": {"name": None}}
-    return recipe | {key: values[key] | recipe.get(key, {}) for key in ("data", "loss") if key in values}
+    values = values if isinstance(values, dict) else {}
+    recipe["loss"] = values.get("loss", recipe["loss"])
+    recipe["data"] = values.get("data", {"name": None}) | recipe["data"]
+    return recipe
+
+
+def _over_classifier(recipe: dict[str, Any], black_box: Network) -> dict[str, Any]:
+    """Fill in the scale and the data for prototypes over the features that a classifier reads.
+
+    These features have all the context that the black box needs, so that one scale without neighboring cells is enough.
+    """
+    recipe["network"] |= {"pyramid": {"dilations": [0]}, "head": {"prototypes": PROTOTYPES}}
+    recipe["data"] |= {"name": None, "scale": [1.0, 1.0]}
+    if pad := black_box.config.encoder.pad:
+        recipe["data"]["crop"] = [pad, pad]
+    return recipe

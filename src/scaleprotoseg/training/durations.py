@@ -1,4 +1,4 @@
-"""How long a run spends on reading, projecting, training and measuring."""
+"""Durations of reading, projecting, training and measuring in a run."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.data.transforms import Epochs, TrainingStream
 from scaleprotoseg.distributed import barrier, is_main, shard
@@ -24,6 +25,7 @@ from scaleprotoseg.errors import UserError
 from scaleprotoseg.files import replacing_folder
 from scaleprotoseg.progress import Progress
 from scaleprotoseg.training.config import TrainingConfig
+from scaleprotoseg.training.copies import Copies, best_cells, masked_copy, noisy_copy
 from scaleprotoseg.training.frozen import FrozenPrefix
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class View(NamedTuple):
         clean: Output of the frozen part, as a list of tensors (see :class:`FrozenPrefix`).
         masks: Train ids.
         noisy: Output of the frozen part for the noisy copy; empty without noise.
+        masked: Output of the frozen part for the masked copy; empty without masks.
+        centers: Flat index of the cell in the center of the window of the masked copy, -1 for none.
         teacher_logits: Logits of the teacher, as the only element; empty without a teacher.
         parts: Ids of object parts; of length 0 except for the first dimension if the fit does not use them.
     """
@@ -52,6 +56,8 @@ class View(NamedTuple):
     clean: list[Tensor]
     masks: Tensor
     noisy: list[Tensor]
+    masked: list[Tensor]
+    centers: Tensor
     teacher_logits: list[Tensor]
     parts: Tensor
 
@@ -83,11 +89,11 @@ class ViewCache(Dataset[View]):
         """Read one view."""
         chunk, row = divmod(index if index < self.views else self._epochs[index], CHUNK)
         arrays = {name: torch.from_numpy(np.array(array[row])) for name, array in self._chunks[chunk].items()}
-        clean, noisy, teacher_logits = (
+        clean, noisy, masked, teacher_logits = (
             [arrays[name] for name in sorted(arrays) if name.startswith(kind)]
-            for kind in ("clean", "noisy", "teacher_logits")
+            for kind in ("clean", "noisy", "masked", "teacher_logits")
         )
-        return View(clean, arrays["mask"], noisy, teacher_logits, arrays["parts"])
+        return View(clean, arrays["mask"], noisy, masked, arrays["centers"], teacher_logits, arrays["parts"])
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,14 @@ class FeatureCache:
 
     Attributes:
         prefix: The frozen part of the network.
-        noise: Standard deviation of the noise of noisy copies, on the normalized image; 0 for none.
+        copies: Altered copies of the images.
         with_parts: True if views hold ids of object parts.
         config: Recipe, for the size of the cache, the data and the seed.
         folder: Folder of the caches of a run; caches of other fits are deleted.
     """
 
     prefix: FrozenPrefix
-    noise: float
+    copies: Copies
     with_parts: bool
     config: TrainingConfig
     folder: Path
@@ -149,7 +155,7 @@ class FeatureCache:
             items = Subset(stream, range(number * CHUNK, min(len(stream), (number + 1) * CHUNK)))
             for pixels, masks, parts in DataLoader(items, batch_size=BATCH):
                 images = (pixels.float() / 255).to(std.device, memory_format=torch.channels_last)
-                view = view_of(self.prefix, self.noise, images, masks.to(std.device), parts.to(std.device), generator)
+                view = view_of(self.prefix, self.copies, images, masks.to(std.device), parts.to(std.device), generator)
                 batches.append({name: values.cpu() for name, values in _arrays(view).items()})
             with replacing_folder(chunk) as new:
                 for name in batches[0]:
@@ -165,7 +171,7 @@ class FeatureCache:
         values, logits = (
             sum(maps.numel() for maps in tensors) for tensors in (clean, self.prefix.teacher_logits(image, clean))
         )
-        bytes_each = mask.nbytes + parts.nbytes + 2 * values * (2 if self.noise else 1) + 4 * logits
+        bytes_each = mask.nbytes + parts.nbytes + 2 * values * (1 + self.copies.number) + 4 * logits
         gib, batch = self.config.store.gib, self.config.data.batch_size
         fit = int(gib * 2**30 / bytes_each)
         if fit < batch:
@@ -181,7 +187,7 @@ class FeatureCache:
         """Return a folder name that differs if anything differs that the views depend on."""
         config, network, teacher = self.config, self.prefix.network, self.prefix.teacher
         values = [asdict(config.data), asdict(config.network.input), config.seed, views, self.prefix.level]
-        values += [self.noise, self.with_parts, sorted(View._fields)]
+        values += [self.copies, self.with_parts, sorted(View._fields)]
         digest = hashlib.sha256(json.dumps(values, default=str).encode())
         frozen = network.encoder if self.prefix.level == "features" else network
         state = {n: tensor for n, tensor in frozen.state_dict().items() if not n.startswith(ABOVE_SIMILARITIES)}
@@ -191,34 +197,38 @@ class FeatureCache:
 
 
 def view_of(
-    prefix: FrozenPrefix, noise: float, images: Tensor, masks: Tensor, parts: Tensor, generator: torch.Generator
+    prefix: FrozenPrefix, copies: Copies, images: Tensor, masks: Tensor, parts: Tensor, generator: torch.Generator
 ) -> View:
-    """Run the frozen part on images, and on their noisy copies if there is noise.
+    """Run the frozen part on images and on their copies.
 
     Args:
         prefix: The frozen part of the network.
-        noise: Standard deviation of the noise on the normalized image.
+        copies: Altered copies of the images.
         images: (B, channels, H, W) in 0-1.
         masks: (B, H, W) train ids.
         parts: (B, H, W) ids of object parts, or (B, 0).
-        generator: Generator of the noise, on the CPU.
+        generator: Generator of the random numbers, on the CPU.
     """
-    noisy: list[Tensor] = []
-    if noise:
-        values = torch.randn(images.shape, generator=generator).to(images.device)
-        noisy = prefix(images + noise * prefix.network.std * values)
+    network = prefix.network
     clean = prefix(images)
-    return View(clean, masks, noisy, prefix.teacher_logits(images, clean), parts)
+    noisy = prefix(noisy_copy(images, copies.noise, network.std, generator)) if copies.noise else []
+    centers, masked = torch.full((len(images),), -1, device=images.device), []
+    if copies.window:
+        similarities = prefix.similarities(clean)
+        grid = similarities.shape[-2], similarities.shape[-1]
+        centers = best_cells(similarities, resize_labels(masks, grid), network.prototype_head.prototypes, generator)
+        masked = prefix(masked_copy(images, centers, grid, copies.window, network.mean))
+    return View(clean, masks, noisy, masked, centers, prefix.teacher_logits(images, clean), parts)
 
 
 def _arrays(view: View) -> dict[str, Tensor]:
     """Return the tensors of a batch of views by the names of their files."""
-    arrays = {"mask": view.masks, "parts": view.parts}
-    for kind, maps in (("clean", view.clean), ("noisy", view.noisy), ("teacher_logits", view.teacher_logits)):
-        # Logits of groups may exceed the range of half precision.
-        dtype = torch.float32 if kind == "teacher_logits" else torch.float16
-        arrays |= {f"{kind}{index}": one.to(dtype) for index, one in enumerate(maps)}
-    return arrays
+    arrays = {"mask": view.masks, "parts": view.parts, "centers": view.centers}
+    half = {"clean": view.clean, "noisy": view.noisy, "masked": view.masked}
+    for kind, maps in half.items():
+        arrays |= {f"{kind}{index}": one.half() for index, one in enumerate(maps)}
+    # Logits of groups may exceed the range of half precision.
+    return arrays | {f"teacher_logits{index}": one.float() for index, one in enumerate(view.teacher_logits)}
 
 
 def _open(chunk: Path) -> dict[str, npt.NDArray[Any]]:

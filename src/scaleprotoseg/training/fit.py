@@ -24,6 +24,7 @@ from scaleprotoseg.inference.tiles import input_size
 from scaleprotoseg.progress import progress_bar
 from scaleprotoseg.training.batches import Batches
 from scaleprotoseg.training.checkpoints import AtomicCheckpoints
+from scaleprotoseg.training.copies import Copies
 from scaleprotoseg.training.feature_store import FeatureCache, ViewCache
 from scaleprotoseg.training.fit_module import FitModule, PrototypeTargets, log_interval
 from scaleprotoseg.training.fit_settings import FitSettings
@@ -87,7 +88,9 @@ def _stream(settings: FitSettings, run: PhaseRun, prefix: FrozenPrefix) -> Train
     images = _images(settings, run)
     if not config.store.views or prefix.level == "images":
         return images(seed=phase_seed(config.seed, run.index), length=length)
-    cache = FeatureCache(prefix, settings.noise, settings.pointing > 0, config, run.folder.features)
+    cache = FeatureCache(
+        prefix, Copies(settings.noise, settings.window), settings.pointing > 0, config, run.folder.features
+    )
     seed = phase_seed(config.seed, run.num_phases)
     return cache.views(lambda count: images(seed=seed, length=count), length, progress_bar("caching features"))
 

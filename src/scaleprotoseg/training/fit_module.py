@@ -15,17 +15,20 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader
 
+from scaleprotoseg.data.labels import VOID
 from scaleprotoseg.data.masks import resize_labels
 from scaleprotoseg.data.seeds import seed_of
 from scaleprotoseg.distributed import rank
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.output import Output
 from scaleprotoseg.training.batches import Batches
+from scaleprotoseg.training.copies import Copies
 from scaleprotoseg.training.feature_store import View, ViewCache, view_of
 from scaleprotoseg.training.fit_settings import FitSettings
 from scaleprotoseg.training.frozen import FrozenPrefix
 from scaleprotoseg.training.losses.class_cells import OwnPrototypes
 from scaleprotoseg.training.losses.diversity import Diversity
+from scaleprotoseg.training.losses.locality import Locality, cells_in_windows
 from scaleprotoseg.training.losses.noise_consistency import NoiseConsistency
 from scaleprotoseg.training.losses.pointing import Pointing
 from scaleprotoseg.training.losses.segmentation import PixelLoss, distillation
@@ -132,11 +135,14 @@ class FitModule(LightningModule):
         view = View(*batch) if isinstance(self.batches.stream, ViewCache) else self._view(batch, batch_index)
         vectors = None if self.targets.tied is None else self.targets.tied()
         outputs = self.prefix.outputs([maps.float() for maps in view.clean], vectors)
-        noisy = self.prefix.outputs([maps.float() for maps in view.noisy], vectors) if view.noisy else []
+        noisy, masked = (
+            self.prefix.outputs([maps.float() for maps in copy], vectors) if copy else []
+            for copy in (view.noisy, view.masked)
+        )
         losses = {term.name: (term.weight, term.value) for term in self._head_terms()}
         # If the network also reads resized copies of the images, each loss is the mean over all outputs.
-        for output, noisy_output in zip_longest(outputs, noisy):
-            for term in self._terms(output, noisy_output, view):
+        for versions in zip_longest(outputs, noisy, masked):
+            for term in self._terms(*versions, view):
                 before = losses[term.name][1] if term.name in losses else 0.0
                 losses[term.name] = term.weight, before + term.value / len(outputs)
         total = torch.stack([weight * value for weight, value in losses.values()]).sum()
@@ -150,10 +156,11 @@ class FitModule(LightningModule):
         pixels, masks, parts = batch
         images = pixels.to(memory_format=torch.channels_last).float() / 255
         generator = torch.Generator().manual_seed(seed_of(self.batches.stream.seed, batch_index, rank()))
-        return view_of(self.prefix, self.settings.noise, images, masks, parts, generator)
+        copies = Copies(self.settings.noise, self.settings.window)
+        return view_of(self.prefix, copies, images, masks, parts, generator)
 
-    def _terms(self, output: Output, noisy: Output | None, view: View) -> Iterator[Term]:
-        """Yield the terms that depend on the batch, for one output."""
+    def _terms(self, output: Output, noisy: Output | None, masked: Output | None, view: View) -> Iterator[Term]:
+        """Yield the terms that depend on the batch, for one output and those of the copies."""
         settings = self.settings
         cells = resize_labels(view.masks, output.logits.shape[-2:])
         yield Term("cross_entropy", 1.0, self.pixel_loss(output.logits, view.masks))
@@ -164,8 +171,11 @@ class FitModule(LightningModule):
             yield Term("pointing", settings.pointing, pointing)
         if noisy is not None:
             yield from self._noise_terms(output, noisy, view.masks, cells)
+        if masked is not None:
+            yield from self._window_terms(output, masked, view.centers, cells)
         for logits in view.teacher_logits:
-            yield Term("distillation", settings.distillation, distillation(output.logits, logits))
+            value = distillation(output.logits, logits, self.pixel_loss.class_weights)
+            yield Term("distillation", settings.distillation, value)
 
     def _noise_terms(self, output: Output, noisy: Output, masks: Tensor, cells: Tensor) -> Iterator[Term]:
         """Yield the terms that depend on the noisy copy of the batch."""
@@ -176,6 +186,16 @@ class FitModule(LightningModule):
             invariance, redundancy = NoiseConsistency(self._own_prototypes)(both[0], both[1], cells)
             yield Term("invariance", settings.invariance, invariance)
             yield Term("redundancy", settings.redundancy, redundancy)
+
+    def _window_terms(self, output: Output, masked: Output, centers: Tensor, cells: Tensor) -> Iterator[Term]:
+        """Yield the terms that depend on the masked copy of the batch, in the middle of its windows."""
+        image, cell = cells_in_windows(centers, cells)
+        near = torch.full_like(cells, VOID).flatten(1)
+        near[image, cell] = cells.flatten(1)[image, cell]
+        yield Term("masked_cross_entropy", 1.0, self.pixel_loss(masked.logits, near.view_as(cells)))
+        if self.settings.locality and output.similarities is not None and masked.similarities is not None:
+            lost = Locality(self._own_prototypes)(output.similarities, masked.similarities, cells, centers)
+            yield Term("locality", self.settings.locality, lost)
 
     def _head_terms(self) -> Iterator[Term]:
         """Yield the terms that depend only on the weights of the head."""

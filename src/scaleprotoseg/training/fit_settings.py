@@ -5,7 +5,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-LOSS_WEIGHTS = ("diversity", "invariance", "redundancy", "pointing", "distillation", "foreign_l1", "group_entropy")
+LOSS_WEIGHTS = (
+    *("diversity", "invariance", "redundancy", "locality", "pointing"),
+    *("distillation", "foreign_l1", "group_entropy"),
+)
 """Keys that are weights of losses; each has the name of its loss."""
 
 
@@ -32,6 +35,10 @@ class FitSettings:
             needs annotations of object parts in the training images.
         noise: Standard deviation of Gaussian noise on the normalized image. Above 0, every image also has a noisy copy,
             on which the segmentation loss is computed too.
+        window: Above 0, every image also has a masked copy, in which only a window is visible: this number of cells on
+            each side of the cell that is most similar to a random prototype of a class in the image. Near this cell,
+            the segmentation loss is computed on the masked copy, too.
+        locality: Weight of the fraction of a similarity that is lost on the masked copy.
         distillation: Weight of the Kullback-Leibler divergence from a teacher's class probabilities.
         teacher: Name of an earlier phase; the network at the end of that phase is the teacher. If not set, the model in
             ``warm_start`` is the teacher.
@@ -52,6 +59,8 @@ class FitSettings:
     redundancy: float = 0.0
     pointing: float = 0.0
     noise: float = 0.0
+    window: int = 0
+    locality: float = 0.0
     distillation: float = 0.0
     teacher: str = ""
     foreign_l1: float = 0.0

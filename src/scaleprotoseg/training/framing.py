@@ -6,11 +6,10 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from scaleprotoseg.data.dataset import Sample, SegmentationDataset
+from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.inference.evidence import choose_images, measure_evidence
-from scaleprotoseg.inference.tiles import in_tiles
+from scaleprotoseg.inference.tiles import grid_of
 from scaleprotoseg.model.network import Network
 from scaleprotoseg.model.source import Source, reach_of
 from scaleprotoseg.progress import Progress
@@ -48,7 +47,7 @@ def frame(
     classes = layer.prototype_class.cpu()[network.prototype_head.used_prototypes()].tolist()
     chosen = choose_images(dataset, sorted(set(classes)), images_per_class, seed=0)
     low = np.array([reach_of(plain, scale) for scale in range(layer.num_scales)])
-    high = np.maximum(low, max((max(_grid(network, dataset[index])) for index in chosen), default=0))
+    high = np.maximum(low, max((max(grid_of(network, dataset[index].pixels)) for index in chosen), default=0))
     while (low < high).any():
         middle = (low + high) // 2
         found = measure_evidence(network, dataset, chosen, middle.tolist(), visible=("inside",), progress=progress)
@@ -60,19 +59,12 @@ def frame(
     network.sources = _sources_with_new_boxes(network, dataset)
 
 
-@torch.inference_mode()
-def _grid(network: Network, sample: Sample) -> tuple[int, int]:
-    """Return the (height, width) of an image's feature map."""
-    maps = in_tiles(network, sample.pixels, lambda tile: network.encoder(tile)[:, :1])
-    return maps.shape[1], maps.shape[2]
-
-
 def _sources_with_new_boxes(network: Network, dataset: SegmentationDataset) -> list[Source | None]:
     """Return the sources with boxes of the new size."""
     scales = network.prototype_head.prototypes.prototype_scale.tolist()
     sources = list(network.sources)
     for sample, prototypes in sources_by_image(network, dataset):
-        grid = _grid(network, sample)
+        grid = grid_of(network, sample.pixels)
         for index, source in prototypes:
             reach = reach_of(network.config, scales[index])
             sources[index] = source_at(sample, source.cell, grid, reach, source.distance)

@@ -63,6 +63,20 @@ class FrozenPrefix:
         return [maps for maps in similarities if maps is not None]
 
     @torch.no_grad()
+    def similarities(self, frozen: Sequence[Tensor]) -> Tensor:
+        """Compute the (B, P, h, w) similarities of the network in eval mode.
+
+        Args:
+            frozen: Output of the frozen part.
+        """
+        training = self.network.encoder.training
+        self.network.encoder.eval()
+        similarities = self.outputs(frozen)[-1].similarities
+        self.network.encoder.train(training)
+        assert similarities is not None
+        return similarities
+
+    @torch.no_grad()
     def teacher_logits(self, images: Tensor, frozen: Sequence[Tensor]) -> list[Tensor]:
         """Compute the teacher's (B, C, h, w) logits.
 

@@ -34,7 +34,7 @@ class Classifier(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a black box of another library expects and predicts.
+    """Input and classes of a black box of another library.
 
     Attributes:
         classes: Names of its classes.

@@ -73,16 +73,21 @@ def class_weights(pixels: Tensor, balance: float) -> Tensor:
     return (weights / (weights * frequency).sum()).float()
 
 
-def distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def distillation(logits: Tensor, teacher_logits: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Return the mean KL(teacher || student) over all cells, labeled or void (Hinton et al., 2015, temperature 1).
 
     Args:
         logits: (B, C, h, w) class scores of the student.
         teacher_logits: (B, C, h', w') class scores of the teacher; upsampled to (h, w).
+        class_weights: (C,) weight of the cells that the teacher assigns to each class; None weights all equally.
 
     >>> distillation(torch.zeros(1, 2, 1, 1), torch.tensor([3.0, 1.0]).log().view(1, 2, 1, 1))
     tensor(0.1308)
     """
     teacher_logits = upsample(teacher_logits.float(), logits.shape[-2:])
     student, teacher = logits.float().log_softmax(dim=1), teacher_logits.log_softmax(dim=1)
-    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1).mean()
+    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+    if class_weights is None:
+        return divergence.mean()
+    weights = class_weights[teacher.argmax(dim=1)]
+    return (divergence * weights).sum() / mean_count(weights.sum())

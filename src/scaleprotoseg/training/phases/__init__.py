@@ -5,6 +5,7 @@ from __future__ import annotations
 PHASES: dict[str, str] = {
     "fit": "scaleprotoseg.training.phases.fit:Fit",
     "add-prototypes": "scaleprotoseg.training.phases.add_prototypes:AddPrototypes",
+    "initialize": "scaleprotoseg.training.phases.initialize:Initialize",
     "project": "scaleprotoseg.training.phases.project:Project",
     "prune-by-neighbours": "scaleprotoseg.training.phases.prune_by_neighbours:PruneByNeighbours",
     "prune-by-parts": "scaleprotoseg.training.phases.prune_by_parts:PruneByParts",

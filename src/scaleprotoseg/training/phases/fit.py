@@ -76,7 +76,7 @@ class Fit(FitSettings, Phase):
                 )
 
     def _check_losses(self, place: Place) -> None:
-        for key in ("weight_decay", "noise", *LOSS_WEIGHTS):
+        for key in ("weight_decay", "noise", "window", *LOSS_WEIGHTS):
             if not 0 <= getattr(self, key) < math.inf:
                 raise UserError(f"{place}: {key} is {getattr(self, key)}; give 0 or more")
         possible = dict.fromkeys(LOSS_WEIGHTS, place.has_prototypes)
@@ -87,6 +87,10 @@ class Fit(FitSettings, Phase):
                 raise UserError(f"{place}: {loss} does not apply, the head has no {missing}; leave it out")
         if (self.invariance or self.redundancy) and self.noise <= 0:
             raise UserError(f"{place}: invariance and redundancy compare an image with its noisy copy; give noise")
+        if self.locality and not self.window:
+            raise UserError(f"{place}: locality compares an image with its masked copy; give window")
+        if self.window and not place.has_prototypes:
+            raise UserError(f"{place}: window does not apply, the head has no prototypes; leave it out")
 
     def _check_teacher(self, place: Place) -> None:
         if self.distillation and not self.teacher and place.config.warm_start is None:
