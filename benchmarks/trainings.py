@@ -139,7 +139,7 @@ def train_and_score(training: Training) -> None:
 def train(training: Training) -> None:
     """Run ``scaleprotoseg train``, or continue an interrupted run."""
     arguments = ["--config", str(training.recipe), "--seed", str(training.seed), "--out", str(training.run), "--resume"]
-    arguments += training.changes
+    arguments += ["--measure", "every", *training.changes]
     arguments += ["--data.root", training.root] if training.root else []
     arguments += ["--data.parts", training.parts] if training.parts else []
     if training.black_box:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scaleprotoseg.data.labels import LabelTable
+from scaleprotoseg.errors import UserError
 from scaleprotoseg.formats import bundle
+from scaleprotoseg.formats.deeplab_weights import fill
+from scaleprotoseg.formats.torch_file.modules import read_state_dict
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.encoders.classifier_input import ClassifierInput, Description
 from scaleprotoseg.model.network import Network
@@ -40,7 +44,7 @@ def load_model(name: str | Path, kind: Any = Network, **hub_arguments: Any) -> A
 
     Args:
         name: Folder or Hub id of a bundle; or ``transformers/``, ``torchvision/`` or ``smp/`` and the name of a model
-            of that library.
+            of that library. A colon and a ``.pth`` file may follow the name of a torchvision model: its state dict.
         kind: Class of the network.
         **hub_arguments: Passed to ``huggingface_hub.snapshot_download`` for the Hub id of a bundle.
 
@@ -54,32 +58,58 @@ def load_model(name: str | Path, kind: Any = Network, **hub_arguments: Any) -> A
     """
     if not is_foreign(str(name)):
         return bundle.load(name, kind, **hub_arguments)
-    described = describe(str(name))
-    encoder = EncoderConfig(str(name), "classifier", pretrained=True, pad=described.pad)
+    name, _, file = str(name).partition(":")
+    state = _read_weights(Path(file)) if file else {}
+    described = describe(name, state)
+    architecture = {"num_classes": len(described.classes)} if file else {}
+    encoder = EncoderConfig(name, "classifier", pretrained=not file, pad=described.pad, architecture=architecture)
     config = NetworkConfig(encoder, PyramidConfig((0,)), HeadConfig("direct"), described.input)
-    labels = LabelTable.from_json({"classes": list(described.classes)}, str(name))
-    network = kind(config, labels, Path(str(name)).name)
+    labels = LabelTable.from_json({"classes": list(described.classes)}, name)
+    network = kind(config, labels, Path(name).name)
+    if file:
+        fill(_model_in(network).model, state, Path(file))
     _copy_classifier(network)
     return network.eval()
 
 
-def describe(name: str) -> Description:
+def describe(name: str, state: Mapping[str, Tensor] | None = None) -> Description:
     """Return what a model of another library expects and predicts.
+
+    Args:
+        name: Name of the model, with the prefix of its library.
+        state: Weights of the model, if they are not those of the library; their classes have no names if there are more
+            or fewer than in the library's weights.
 
     Raises:
         UserError: If there is no such model.
     """
     path = next(path for prefix, path in DESCRIPTIONS.items() if name.startswith(prefix))
     description: Description = resolve_name(path)(name)
+    if state:
+        *_, last = (tensor for key, tensor in state.items() if key.startswith("classifier.") and tensor.ndim == 4)
+        if len(last) != len(description.classes):
+            return description._replace(classes=tuple(f"class {index}" for index in range(len(last))))
     return description
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the state dict of a torchvision model, without its auxiliary classifier."""
+    state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith("aux_")}
+    if not any(name.startswith("classifier.") and tensor.ndim == 4 for name, tensor in state.items()):
+        raise UserError(f"{path}: has no classifier, so it is no torchvision segmentation model; give its state dict")
+    return state
+
+
+def _model_in(network: Network) -> ClassifierInput:
+    encoder = network.encoder.net
+    assert isinstance(encoder, ClassifierInput)
+    return encoder
 
 
 @torch.no_grad()
 def _copy_classifier(network: Network) -> None:
     """Make the classifier of the encoder's model the pyramid of the network."""
-    encoder = network.encoder.net
-    assert isinstance(encoder, ClassifierInput)
-    classifier = encoder.classifier
+    classifier = _model_in(network).classifier
     network.rebuild(replace(network.config.pyramid, dilations=(int(classifier.padding[0]),)), network.config.head)
     branch = network.pyramid.branches[0]
     assert isinstance(branch, nn.Conv2d)

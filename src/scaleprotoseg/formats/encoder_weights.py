@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scaleprotoseg.errors import UserError, first_line
-from scaleprotoseg.formats.black_boxes import load_model
+from scaleprotoseg.formats.black_boxes import is_foreign, load_model
 from scaleprotoseg.formats.deeplab_weights import load_deeplab_encoder
 from scaleprotoseg.formats.torch_file.modules import read_state_dict
 from scaleprotoseg.model.encoders.caffe_resnet import CAFFE
@@ -37,12 +37,12 @@ MAX_NAMED = 3
 
 
 def is_weight_file(name: str) -> bool:
-    """Return True if a warm start is a weight file; otherwise it is a bundle.
+    """Return True if a warm start is a weight file; otherwise it is a whole model.
 
     >>> is_weight_file("deeplabv1_resnet101-coco.pth"), is_weight_file("runs/black-box/model")
     (True, False)
     """
-    return name.endswith(WEIGHT_FILES) and not Path(name).is_dir()
+    return name.endswith(WEIGHT_FILES) and not is_foreign(name) and not Path(name).is_dir()
 
 
 def load_encoder(network: Network, name: str) -> None:

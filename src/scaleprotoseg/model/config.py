@@ -66,7 +66,8 @@ class EncoderConfig:
             a segmentation model of another library: the features that its own last classifier reads.
         output_stride: Pixels of the image per cell of the feature map.
         blocks: Number of residual blocks in each stage of a ResNet; None for those of the named model.
-        pretrained: Start from the pretrained weights of the model's library, which are downloaded once.
+        pretrained: Start from the pretrained weights of the model's library, which are downloaded once. ``try``: start
+            from random weights, with a warning, if they cannot be downloaded; not used together with ``weights``.
         weights: Start from the weights in a file, ``.safetensors`` or ``.pth``; classifiers in it are ignored.
         pad: Pad images that are lower or narrower than this, in pixels, with the mean color at the bottom and right.
         aligned: The outermost cells of the network lie on the outermost pixels of the padded image, as in DeepLab for
@@ -79,7 +80,7 @@ class EncoderConfig:
     stage: Stage = -1
     output_stride: Literal[8, 16, 32] = 8
     blocks: tuple[int, ...] | None = None
-    pretrained: bool = False
+    pretrained: bool | Literal["try"] = False
     weights: str | None = None
     pad: int = 0
     aligned: bool | None = None
@@ -90,7 +91,7 @@ class EncoderConfig:
             raise UserError(f"network.encoder.pad is {self.pad}; give 0 or more pixels")
         if self.stage == ():
             raise UserError("network.encoder.stage is empty; give at least one stage")
-        if self.pretrained and self.weights:
+        if self.pretrained is True and self.weights:
             raise UserError(f"network.encoder: has weights ({self.weights}) and pretrained; leave one of them out")
 
 

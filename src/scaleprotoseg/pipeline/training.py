@@ -192,7 +192,7 @@ def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
     """Write the recipe into a new folder, or check that the folder holds a run of the same recipe."""
     values = recipe.to_dict()
     if not folder.config.is_file():
-        if folder.path.is_dir() and any(folder.path.iterdir()):
+        if folder.path.is_dir() and any(path != folder.masks for path in folder.path.iterdir()):
             raise UserError(f"{folder.path}: is not empty and holds no run; choose another --out")
         write_file(folder.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
         return

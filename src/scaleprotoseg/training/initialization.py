@@ -7,6 +7,7 @@ little on noise and on pixels far away from a patch.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -202,7 +203,10 @@ def _set_branch(branch: nn.Conv2d, directions: Tensor, bias: Tensor) -> None:
 
 def _clusters(latents: Tensor, count: int, seed: int) -> Tensor:
     """Return the (count, D) centers of clusters of (n, D) latent vectors; some are equal if there are too few."""
-    if len(latents) <= count:
-        return latents[torch.arange(count) % len(latents)]
-    centers, _ = kmeans2(latents.numpy(), count, minit="++", seed=seed, missing="warn")
+    different = np.unique(latents.numpy(), axis=0)
+    if len(different) <= count:
+        return torch.from_numpy(different[np.arange(count) % len(different)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # An empty cluster keeps its first center, which is a latent vector.
+        centers, _ = kmeans2(latents.numpy(), count, minit="++", seed=seed)
     return torch.from_numpy(centers)

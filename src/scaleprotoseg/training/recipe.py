@@ -38,7 +38,7 @@ class Recipe(TrainingConfig):
             phase.check(Place(self, self.phases, index))
         trained = any("encoder" in phase.trains for phase in self.phases.values())
         encoder = self.network.encoder
-        if self.warm_start and (encoder.pretrained or encoder.weights):
+        if self.warm_start and (encoder.pretrained is True or encoder.weights):
             raise UserError(
                 f"recipe: the encoder starts both from warm_start ({self.warm_start}) and from pretrained weights; "
                 "leave one of them out"

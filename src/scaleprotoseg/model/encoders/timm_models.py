@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,6 +13,8 @@ from scaleprotoseg.errors import UserError, first_line
 from scaleprotoseg.model.config import EncoderConfig
 from scaleprotoseg.model.encoders import FAMILIES
 from scaleprotoseg.model.encoders.backbone import Backbone, drops_borders, stages_of
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -56,10 +59,17 @@ def build(
             f"{config.stage} ({first_line(error)}); choose a convolutional model from timm.list_models(), or a name "
             f"that begins with {', '.join(filter(None, FAMILIES))}"
         ) from error
-    if config.pretrained:
+    if config.pretrained and not config.weights:
         try:
             net = create(pretrained=True)
         except Exception as error:  # timm's downloaders raise many types, too.
+            if config.pretrained == "try":
+                log.warning(
+                    "the pretrained weights of %s cannot be downloaded: the encoder starts from random weights and "
+                    "will be less accurate; to avoid this, name a file in network.encoder.weights",
+                    config.name,
+                )
+                return Backbone(net, sum(net.feature_info.channels()), strides[0], config, strides[-1] if drops else 1)
             raise UserError(
                 f"network.encoder: the weights of {config.name} cannot be downloaded ({first_line(error)}); connect to "
                 "the network once, or set pretrained to false and name a file in weights, or a warm_start"

@@ -48,9 +48,7 @@ def build(config: EncoderConfig, in_channels: int) -> Backbone:
     try:
         if config.stage not in (-1, "classifier"):
             raise ValueError("only its last stage is available; set stage to -1, or to classifier")
-        name = config.name.removeprefix(TORCHVISION)
-        if name not in (names := torchvision.models.list_models(module=torchvision.models.segmentation)):
-            raise ValueError(f"torchvision has {', '.join(names)}")
+        name = _known(config.name)
         arguments = {"weights": "DEFAULT"} if config.pretrained else config.architecture
         model = torchvision.models.get_model(name, weights_backbone=None, **arguments)
         if config.stage != "classifier":
@@ -76,10 +74,18 @@ def describe(name: str) -> Description:
         UserError: If there is no such segmentation model.
     """
     try:
-        weights = torchvision.models.get_model_weights(name.removeprefix(TORCHVISION)).DEFAULT
+        weights = torchvision.models.get_model_weights(_known(name)).DEFAULT
         expected = weights.transforms()
         size = int(expected.resize_size[0])
         classes = tuple(category.strip("_") for category in weights.meta["categories"])
         return Description(classes, InputConfig(size, mean=tuple(expected.mean), std=tuple(expected.std)))
     except (AttributeError, KeyError, ValueError) as error:
         raise UserError(f"{name}: torchvision has no such segmentation model ({first_line(error)})") from error
+
+
+def _known(name: str) -> str:
+    """Return torchvision's name of a segmentation model."""
+    names = torchvision.models.list_models(module=torchvision.models.segmentation)
+    if (own := name.removeprefix(TORCHVISION)) not in names:
+        raise ValueError(f"torchvision has {', '.join(names)}")
+    return own

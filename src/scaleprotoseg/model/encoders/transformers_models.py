@@ -136,7 +136,9 @@ def _size(size: Mapping[str, int]) -> InputSize:
 def _model(config: EncoderConfig) -> tuple[Any, dict[str, Any]]:
     """Build a model, and return the configuration from which it can be built again, as JSON values."""
     from transformers import AutoConfig, AutoModelForSemanticSegmentation
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     name, known = config.name.removeprefix(TRANSFORMERS), config.architecture
     described = AutoConfig.for_model(**known) if known else AutoConfig.from_pretrained(name, **SAFE)
     if config.pretrained:
