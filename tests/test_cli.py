@@ -64,9 +64,9 @@ def test_another_librarys_encoder_is_explained_over(finished, tmp_path):
     torch.save(weights.state_dict(), tmp_path / "trained.pth")
     arguments = [f"--phases.{phase}.steps=2" for phase in ("prototypes", "groups", "fine-tune")]
     arguments += ["--data.name", finished / "data", "--data.crop=[32,40]", "--data.batch_size=2", "--data.accumulate=1"]
-    arguments += ["--network.encoder.pretrained=false", "--warm_start", tmp_path / "trained.pth", "--store.views=1"]
-    out = tmp_path / "run"
-    assert run("train", "--from=torchvision/lraspp_mobilenet_v3_large", *arguments, "--out", out) == 0
+    arguments += ["--store.views=1"]
+    out, name = tmp_path / "run", f"torchvision/lraspp_mobilenet_v3_large:{tmp_path / 'trained.pth'}"
+    assert run("train", "--from", name, *arguments, "--out", out) == 0
     model = load(out / "model")
     for name, values in weights.backbone.state_dict().items():
         assert torch.equal(model.encoder.net.backbone.state_dict()[name], values), name

@@ -19,9 +19,6 @@ from scaleprotoseg.training.recipe import KINDS, Recipe, with_own_keys
 RECIPES = Path(str(files("scaleprotoseg") / "recipes"))
 """Folder of the packaged recipes."""
 
-BEST_FIRST = ("scaleprotoseg-parts", "scaleprotoseg-tied", "scaleprotoseg")
-"""Methods for the name of a data set alone; the first that has a recipe counts."""
-
 CONFIG, FROM = "--config", "--from"
 """Options for the name or file of a recipe, and for a trained model to build a recipe over."""
 
@@ -179,13 +176,13 @@ def _recipe_text(name: str, option: str) -> str:
 
 
 def _recipe_path(name: str) -> Path:
-    """Return the file of a recipe; the name of a data set alone stands for its best recipe."""
+    """Return the file of a recipe; the name of a data set alone stands for its scaleprotoseg recipe."""
     if Path(name).suffix in (".yaml", ".yml"):
         if not Path(name).is_file():
             raise UserError(f"{name}: no such recipe file; check the path")
         return Path(name)
     names = recipe_names()
-    for candidate in (name, *(f"{name}/{method}" for method in BEST_FIRST)):
+    for candidate in (name, f"{name}/scaleprotoseg"):
         if candidate in names:
             return RECIPES / f"{candidate}.yaml"
     known = [*names, *{recipe.split("/")[0] for recipe in names}]

@@ -23,7 +23,6 @@ from scaleprotoseg.data.dataset import SegmentationDataset
 from scaleprotoseg.data.files import list_images
 from scaleprotoseg.data.folder import hashed_split
 from scaleprotoseg.data.registry import READERS, open_dataset
-from scaleprotoseg.data.relabeled import with_classes
 from scaleprotoseg.data.subset import Subset
 from scaleprotoseg.distributed import fastest_device
 from scaleprotoseg.errors import UserError
@@ -234,16 +233,16 @@ def _sizes(folder: Path) -> list[int]:
 
 
 def _any_split(recipe: Recipe, masks: Path) -> SegmentationDataset:
-    """Open the training split or, if that fails, the validation split, with the classes of the teacher.
+    """Open the training split or, if that fails, the validation split.
 
     Args:
         recipe: The training.
         masks: Folder for the masks that the teacher predicts for the first images, if there is no labeled data.
     """
+    if recipe.data.name is not None:
+        return _labeled_split(recipe)
     teacher = given_teacher(recipe)
-    if teacher is None or recipe.data.name is not None:
-        dataset = _labeled_split(recipe)
-        return dataset if teacher is None else with_classes(teacher.labels, dataset, recipe.data.mapping)
+    assert teacher is not None
     assert recipe.data.images is not None
     return predicted_dataset(teacher, recipe.data.images, masks, "train", limit=IMAGES)
 

@@ -29,7 +29,7 @@ from scaleprotoseg.progress import progress_bar
 from scaleprotoseg.training.curriculum import check_parts, given_teacher, run_phases, start
 from scaleprotoseg.training.durations import Durations
 from scaleprotoseg.training.predicted_masks import predicted_dataset
-from scaleprotoseg.training.recipe import Recipe, with_own_keys
+from scaleprotoseg.training.recipe import Recipe, with_new_keys, with_own_keys
 from scaleprotoseg.training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ def _claim(folder: RunFolder, recipe: Recipe, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{folder.path}: already holds a run; add --resume to continue it, or choose another --out")
-    old = with_own_keys(yaml.safe_load(folder.config.read_text(encoding="utf-8")))
+    old = with_new_keys(with_own_keys(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
     if different := _differences(old, values):
         raise UserError(
             f"{folder.config}: the run was begun with other values of {', '.join(different)}; choose another --out"

@@ -54,10 +54,10 @@ def recipe_over(name: str) -> dict[str, Any]:
 
 def _over_encoder(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     """Fill in an encoder without distillation: there are no logits of a teacher."""
-    encoder = name.removeprefix(TIMM)
-    recipe["network"]["encoder"] = {"name": encoder, "pretrained": True}
+    encoder, _, file = name.removeprefix(TIMM).partition(":")
+    recipe["network"]["encoder"] = {"name": encoder} | ({"weights": file} if file else {"pretrained": True})
     if is_foreign(name):
-        recipe["network"]["input"] = asdict(describe(name).input)
+        recipe["network"]["input"] = asdict(describe(encoder).input)
     elif known := timm.get_pretrained_cfg(encoder):
         recipe["network"]["input"] = {"mean": list(known.mean), "std": list(known.std)}
     recipe["data"]["name"] = None

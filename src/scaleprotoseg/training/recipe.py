@@ -9,7 +9,8 @@ from pkgutil import resolve_name
 from typing import Any, TypeAlias, Union
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.training.config import TrainingConfig
+from scaleprotoseg.model.config import NetworkConfig
+from scaleprotoseg.training.config import DataConfig, LossConfig, StoreConfig, TrainingConfig
 from scaleprotoseg.training.phases import PHASES
 from scaleprotoseg.training.phases.base import Phase, Place
 
@@ -38,10 +39,10 @@ class Recipe(TrainingConfig):
             phase.check(Place(self, self.phases, index))
         trained = any("encoder" in phase.trains for phase in self.phases.values())
         encoder = self.network.encoder
-        if self.warm_start and (encoder.pretrained is True or encoder.weights):
+        if self.warm_start and encoder.weights:
             raise UserError(
-                f"recipe: the encoder starts both from warm_start ({self.warm_start}) and from pretrained weights; "
-                "leave one of them out"
+                f"recipe: the encoder starts both from warm_start ({self.warm_start}) and from network.encoder.weights "
+                f"({encoder.weights}); leave one of them out"
             )
         if not (trained or encoder.pretrained or encoder.weights or self.warm_start):
             raise UserError(
@@ -69,6 +70,36 @@ def with_own_keys(recipe: Any) -> Any:
     if not isinstance(recipe, Mapping) or not isinstance(recipe.get("phases"), Mapping):
         return recipe
     return {**recipe, "phases": {name: _own_keys(phase) for name, phase in recipe["phases"].items()}}
+
+
+def with_new_keys(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Add the keys that a recipe lacks, with their default values; earlier versions did not know all keys.
+
+    Args:
+        recipe: A recipe as plain values.
+
+    >>> with_new_keys({"seed": 3, "data": {"split": "val"}, "phases": {}})["data"]["batch_size"]
+    2
+    """
+    defaults = {key.name: key.default for key in fields(TrainingConfig) if key.default is not MISSING}
+    sections: dict[str, Any] = {
+        "data": DataConfig(),
+        "loss": LossConfig(),
+        "store": StoreConfig(),
+        "network": NetworkConfig(),
+    }
+    defaults |= {name: asdict(section) for name, section in sections.items()}
+    defaults["phases"] = {name: asdict(KINDS[phase.get("do", "fit")]()) for name, phase in recipe["phases"].items()}
+    merged: dict[str, Any] = _merged(_plain(defaults), recipe)
+    return merged
+
+
+def _merged(defaults: Any, given: Any) -> Any:
+    if not isinstance(defaults, dict) or not isinstance(given, dict):
+        return given
+    return {key: _merged(defaults[key], value) if key in defaults else value for key, value in given.items()} | {
+        key: value for key, value in defaults.items() if key not in given
+    }
 
 
 def _own_keys(phase: Any) -> Any:
