@@ -18,6 +18,7 @@ from scaleprotoseg.formats.deeplab_weights import fill
 from scaleprotoseg.formats.torch_file.modules import read_state_dict
 from scaleprotoseg.model.config import EncoderConfig, HeadConfig, NetworkConfig, PyramidConfig
 from scaleprotoseg.model.encoders.classifier_input import ClassifierInput, Description
+from scaleprotoseg.model.encoders.torchvision_models import TORCHVISION
 from scaleprotoseg.model.network import Network
 
 DESCRIPTIONS: dict[str, str] = {
@@ -33,6 +34,16 @@ _Kind = TypeVar("_Kind", bound=Network)
 def is_foreign(name: str) -> bool:
     """Return True if a name is that of a segmentation model of another library."""
     return name.startswith(tuple(DESCRIPTIONS))
+
+
+def without_file(name: str) -> tuple[str, str]:
+    """Split the weight file off the name of a torchvision model; the names of other models are returned whole.
+
+    >>> without_file("torchvision/fcn_resnet50:trained.pth"), without_file("timm/hf-hub:timm/resnet18.a1_in1k")
+    (('torchvision/fcn_resnet50', 'trained.pth'), ('timm/hf-hub:timm/resnet18.a1_in1k', ''))
+    """
+    model, _, file = name.partition(":")
+    return (model, file) if name.startswith(TORCHVISION) else (name, "")
 
 
 @overload
@@ -58,7 +69,7 @@ def load_model(name: str | Path, kind: Any = Network, **hub_arguments: Any) -> A
     """
     if not is_foreign(str(name)):
         return bundle.load(name, kind, **hub_arguments)
-    name, _, file = str(name).partition(":")
+    name, file = without_file(str(name))
     state = _read_weights(Path(file)) if file else {}
     described = describe(name, state)
     architecture = {"num_classes": len(described.classes)} if file else {}

@@ -11,7 +11,7 @@ import timm
 import yaml
 
 from scaleprotoseg.errors import UserError
-from scaleprotoseg.formats.black_boxes import describe, is_foreign, load_model
+from scaleprotoseg.formats.black_boxes import describe, is_foreign, load_model, without_file
 from scaleprotoseg.model.encoders.classifier_input import NoClassifierError
 from scaleprotoseg.model.network import Network
 
@@ -54,7 +54,7 @@ def recipe_over(name: str) -> dict[str, Any]:
 
 def _over_encoder(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     """Fill in an encoder without distillation: there are no logits of a teacher."""
-    encoder, _, file = name.removeprefix(TIMM).partition(":")
+    encoder, file = without_file(name.removeprefix(TIMM))
     recipe["network"]["encoder"] = {"name": encoder} | ({"weights": file} if file else {"pretrained": True})
     if is_foreign(name):
         recipe["network"]["input"] = asdict(describe(encoder).input)

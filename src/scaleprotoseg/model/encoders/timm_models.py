@@ -63,15 +63,15 @@ def build(
         try:
             net = create(pretrained=True)
         except Exception as error:  # timm's downloaders raise many types, too.
-            if config.pretrained == "try":
-                log.warning(
-                    "the pretrained weights of %s cannot be downloaded: the encoder starts from random weights and "
-                    "will be less accurate; to avoid this, name a file in network.encoder.weights",
-                    config.name,
-                )
-                return Backbone(net, sum(net.feature_info.channels()), strides[0], config, strides[-1] if drops else 1)
-            raise UserError(
-                f"network.encoder: the weights of {config.name} cannot be downloaded ({first_line(error)}); connect to "
-                "the network once, or set pretrained to false and name a file in weights, or a warm_start"
-            ) from error
+            if config.pretrained != "try":
+                raise UserError(
+                    f"network.encoder: the weights of {config.name} cannot be downloaded ({first_line(error)}); "
+                    "connect to the network once, or set pretrained to false and name a file in weights, or a "
+                    "warm_start"
+                ) from error
+            log.warning(
+                "the pretrained weights of %s cannot be downloaded: the encoder starts from random weights and will be "
+                "less accurate; to avoid this, name a file in network.encoder.weights",
+                config.name,
+            )
     return Backbone(net, sum(net.feature_info.channels()), strides[0], config, strides[-1] if drops else 1)
